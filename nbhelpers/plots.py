@@ -1,0 +1,146 @@
+"""Pictures: the token heat map, which is HTML without a script, and the style of the book's matplotlib figures."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .scoring import TokenScore
+
+# Okabe and Ito's palette, distinguishable with every common form of colour blindness; black is left out because
+# the text is black already, and yellow because it is too pale for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+
+# Beyond this surprise (a chance of 1 in 22,000) a token is coloured as strongly as it gets.
+FULL_SURPRISE = 10.0
+
+_STYLE = """
+.nbh-map{position:relative;line-height:1.9;padding:.6em .8em 6.2em;border:1px solid rgba(128,128,128,.4);
+border-radius:6px;color:inherit;font-size:1rem}
+.nbh-tok{border-radius:3px;padding:.12em 0;white-space:pre-wrap;cursor:default;
+border-bottom:2px solid rgba(213,94,0,calc(var(--s)*1));background:rgba(230,120,20,calc(var(--s)*.55))}
+.nbh-tok:hover,.nbh-tok:focus{outline:2px solid #0072B2;outline-offset:1px}
+.nbh-tip,.nbh-hint{position:absolute;left:.8em;right:.8em;bottom:.5em;height:5.2em;overflow:hidden;
+font-size:.82rem;line-height:1.55;border-top:1px solid rgba(128,128,128,.4);padding-top:.3em;white-space:normal}
+.nbh-tip{visibility:hidden}
+.nbh-tok:hover>.nbh-tip,.nbh-tok:focus>.nbh-tip{visibility:visible}
+.nbh-tok:hover~.nbh-hint,.nbh-tok:focus~.nbh-hint{visibility:hidden}
+.nbh-map:hover .nbh-tok:focus:not(:hover)>.nbh-tip{visibility:hidden}
+.nbh-map:not(:has(.nbh-tok:hover)) .nbh-tok:focus>.nbh-tip{visibility:visible}
+.nbh-tip b{font-weight:600}
+"""
+
+
+@dataclass(frozen=True)
+class TokenHeatmap:
+    """A text with each token shaded by how much it surprised the model. Displays itself in a notebook."""
+
+    scores: tuple[TokenScore, ...]
+
+    def __repr__(self) -> str:
+        nats = -math.fsum(score.logprob for score in self.scores)
+        return f"TokenHeatmap({len(self.scores)} tokens, {nats:.1f} nats)"
+
+    def _repr_html_(self) -> str:
+        # A character made of several tokens is written with the first of them; the others show as a small dot.
+        seen = [self.scores[0].start, *(b.start if b.start >= a.end else None for a, b in pairwise(self.scores))]
+        tokens = "".join(
+            _token_html(score, starts_here is not None) for score, starts_here in zip(self.scores, seen, strict=True)
+        )
+        return (
+            f"<style>{_STYLE}</style>"
+            '<div class="nbh-map" role="group" aria-label="Token heat map: the stronger the colour, the more the token '
+            f'surprised the model">{tokens}'
+            '<span class="nbh-hint">Point at a token, or reach it with the Tab key: its probability, its rank, and '
+            "what the model expected instead.</span></div>"
+        )
+
+
+def token_heatmap(scores: Sequence[TokenScore]) -> TokenHeatmap:
+    """Draw a text with each token shaded by its surprise; pointing at a token or tabbing to it shows the numbers.
+
+    Parameters
+    ----------
+    scores : sequence of TokenScore
+        From :func:`nbhelpers.token_scores`.
+
+    Returns
+    -------
+    TokenHeatmap
+        HTML and CSS without any script, legible on light and dark pages, the same text for the same scores.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `scores` holds something else, or nothing.
+
+    Notes
+    -----
+    The shade is proportional to the surprise, -log p, from 0 to 10 nats. Explained in the chapter "Perplexity".
+    """
+    scores = tuple(scores)
+    if not scores:
+        raise ValueError("there are no tokens to draw: scores is empty")
+    for score in scores:
+        if not isinstance(score, TokenScore):
+            raise TypeError(f"token_heatmap draws what token_scores returns, not {type(score).__name__}: {score!r:.60}")
+    return TokenHeatmap(scores)
+
+
+def use_house_style() -> None:
+    """Make matplotlib draw like the book: a colour-blind safe palette, quiet axes, a background of its own.
+
+    The figures keep their light background on dark pages too, so that every label stays legible there.
+    """
+    from cycler import cycler
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.6),
+            "figure.dpi": 110,
+            "figure.facecolor": "#fbfaf7",
+            "figure.constrained_layout.use": True,
+            "savefig.facecolor": "#fbfaf7",
+            "axes.facecolor": "#fbfaf7",
+            "axes.prop_cycle": cycler(color=COLOURS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 10,
+            "grid.color": "#dddad2",
+            "grid.linewidth": 0.7,
+            "lines.linewidth": 2.0,
+            "lines.markersize": 5,
+            "legend.frameon": False,
+            "font.size": 10,
+        }
+    )
+
+
+def _token_html(score: TokenScore, starts_here: bool) -> str:
+    surprise = min(-score.logprob / FULL_SURPRISE, 1.0)
+    shown = html.escape(score.token) if starts_here else "·"
+    expected = ", ".join(f"{_visible(token)} {_percent(p)}" for token, p in score.alternatives)
+    return (
+        f'<span class="nbh-tok" tabindex="0" style="--s:{surprise:.2f}">{shown}'
+        f'<span class="nbh-tip"><b>{_visible(score.token)}</b> probability {_percent(score.logprob)}, '
+        f"rank {score.rank:,}, surprise {-score.logprob:.1f} nats<br>"
+        f"expected: {expected}</span></span>"
+    )
+
+
+def _visible(token: str) -> str:
+    """A token in quotes, with its white space made visible."""
+    return "“" + html.escape(token).replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "”"
+
+
+def _percent(logprob: float) -> str:
+    percent = 100 * math.exp(logprob)
+    return f"{percent:.1f}%" if percent >= 0.1 else "<0.1%".replace("<", "&lt;")

@@ -1,0 +1,513 @@
+"""Forward passes, and the log-probabilities of answer tokens and of text tokens that come out of them.
+
+Everything here reduces to one primitive: *rows* of token ids, each with the index from which its tokens are to
+be scored. `score_rows` runs the rows through the model in batches and hands the logits at the scored positions,
+and only those, to a function that reduces them to a few numbers per token.
+
+All log-probabilities are natural logarithms (nats), computed in float32 as ``logit - logsumexp(logits)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+from tqdm import tqdm
+
+from .models import LanguageModel
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Boundary = Literal["joint", "split"]
+
+# How many float32 rows of logits exist at once: 256 of 50,000 words each are 50 MB.
+LOGIT_ROWS = 256
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """How probable a model finds one answer after one prompt.
+
+    Attributes
+    ----------
+    prompt, answer : str
+        What was scored.
+    token_ids : tuple of int
+        The answer's tokens: those that overlap its characters.
+    tokens : tuple of str
+        The same tokens as text.
+    logprobs : tuple of float
+        Log-probability of each token given all before it, in nats.
+    is_greedy : bool
+        Whether each token is the model's most likely one, so that greedy decoding would have produced the answer.
+    merged_boundary : bool
+        Whether a token straddles the end of the prompt ("ret" + "urn" is one token). It was scored whole, so the
+        score includes the end of the prompt. Spaces at the prompt's end belong to the answer and do not count.
+    """
+
+    prompt: str
+    answer: str
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    is_greedy: bool
+    merged_boundary: bool
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole answer, in nats."""
+        return math.fsum(self.logprobs)
+
+    @property
+    def mean(self) -> float:
+        """Log-probability per token, in nats."""
+        return self.total / len(self.logprobs)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(-mean): among how many equally likely tokens the model seems to choose at each step."""
+        return math.exp(-self.mean)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits needed to encode the answer, per byte of its UTF-8 text: comparable across tokenizers."""
+        return -self.total / math.log(2) / len(self.answer.encode())
+
+    @property
+    def per_character(self) -> float:
+        """Log-probability per character of the answer, in nats."""
+        return self.total / len(self.answer)
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """How a model saw one token of a text coming.
+
+    Attributes
+    ----------
+    token : str
+        The token as text. A character that is spread over several tokens shows as "\\ufffd" in each.
+    token_id : int
+    start, end : int
+        The characters of the text that the token covers: ``text[start:end]``.
+    logprob : float
+        Log-probability given all tokens before it, in nats.
+    rank : int
+        1 for the model's most likely token.
+    entropy : float
+        Uncertainty of the model at this position, before it sees the token, in nats.
+    alternatives : tuple of (str, float)
+        The most likely tokens at this position with their log-probabilities, best first.
+    """
+
+    token: str
+    token_id: int
+    start: int
+    end: int
+    logprob: float
+    rank: int
+    entropy: float
+    alternatives: tuple[tuple[str, float], ...]
+
+    @property
+    def probability(self) -> float:
+        return math.exp(self.logprob)
+
+
+def score_answers(
+    lm: LanguageModel,
+    prompts: str | Iterable[str],
+    answers: Iterable[str],
+    *,
+    boundary: Boundary = "joint",
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> list[AnswerScore]:
+    """Log-probability of each answer after its prompt.
+
+    Parameters
+    ----------
+    lm : LanguageModel
+    prompts : str or iterable of str
+        One prompt per answer, or a single one for all of them. An empty prompt asks how likely the answer is
+        with nothing before it; the tokenizer's BOS token (else EOS) then stands in for the missing context.
+    answers : iterable of str
+        As many as prompts. A leading space belongs to the answer: " Paris", not "Paris", follows "is".
+    boundary : "joint" or "split"
+        "joint" encodes prompt + answer at once, as the model met text in training, and scores the tokens that
+        overlap the answer's characters; one that straddles the boundary is scored whole and reported in
+        `merged_boundary`. "split" encodes the two separately and joins the tokens.
+    token_budget : int, optional
+        Tokens per forward pass, padding included: 2,048 on a CPU, 16,384 on a GPU unless you say otherwise. It
+        trades memory for speed and changes no result.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of AnswerScore
+        In the order of the answers. Log-probabilities are in nats. Equal requests are computed once.
+
+    Raises
+    ------
+    TypeError
+        If `answers` is a single string, or an item is not a string.
+    ValueError
+        If the lengths differ, an answer is empty, prompt and answer are longer than the model's context, nothing
+        precedes the answer and the tokenizer has neither BOS nor EOS, or the model returns NaN.
+
+    Notes
+    -----
+    Special tokens: a text gets whatever the tokenizer itself puts before a text (BOS for Llama, nothing for
+    GPT-2) unless it already begins with it, as a rendered chat template may. Explained in the chapter "Perplexity".
+    """
+    prompts, answers = _pair_up(prompts, answers)
+    if boundary not in ("joint", "split"):
+        raise ValueError(f"boundary={boundary!r} is unknown: give 'joint' or 'split'")
+    # Equal requests share one row; `place` maps each request to its row, `asker` each row to its first request.
+    rows: dict[tuple[tuple[int, ...], int], int] = {}
+    place, asker, merged = [], [], []
+    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        row, first, straddles = _encode_pair(lm, prompt, answer, boundary, f"item {number}")
+        place.append(rows.setdefault((row, first), len(rows)))
+        merged.append(straddles)
+        if len(asker) < len(rows):
+            asker.append(number)
+    scored = score_rows(
+        lm, list(rows), _logprob_and_greedy, lambda i: f"item {asker[i]}", token_budget=token_budget, progress=progress
+    )
+    distinct = list(rows)
+    results = []
+    for prompt, answer, i, straddles in zip(prompts, answers, place, merged, strict=True):
+        row, first = distinct[i]
+        logprobs, greedy = scored[i]
+        tokens = tuple(token_text(lm, token_id) for token_id in row[first:])
+        results.append(
+            AnswerScore(prompt, answer, row[first:], tokens, tuple(logprobs.tolist()), bool(greedy.all()), straddles)
+        )
+    return results
+
+
+def token_scores(lm: LanguageModel, text: str, *, top: int = 5) -> list[TokenScore]:
+    """How the model saw each token of a text coming: log-probability, rank, entropy and what it expected instead.
+
+    Parameters
+    ----------
+    lm : LanguageModel
+    text : str
+        At most `lm.context_length` tokens. The first token is conditioned on BOS (else EOS).
+    top : int
+        How many alternatives to keep for each token.
+
+    Returns
+    -------
+    list of TokenScore
+        One for each token of the text, in order. Log-probabilities and entropies are in nats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the text is not a string, is empty or longer than the context, or the model returns NaN.
+
+    Notes
+    -----
+    :func:`nbhelpers.token_heatmap` draws the result. Explained in the chapter "Perplexity".
+    """
+    require_text(text, "text")
+    if not isinstance(top, int) or top < 1:
+        raise ValueError(f"top={top!r}: give the number of alternatives to keep, 1 or more")
+    ids, spans = encode_with_spans(lm, text)
+    row, first = with_context(lm, ids, 0, "the text")
+    require_fit(lm, row, "the text")
+    ((logprobs, ranks, entropies, best, best_ids),) = score_rows(
+        lm, [(row, first)], lambda logits, targets: _token_columns(logits, targets, top), lambda _: "the text"
+    )
+    results = []
+    for i, (token_id, (start, end)) in enumerate(zip(row[first:], spans[len(ids) - len(row) + first :], strict=True)):
+        words = [token_text(lm, word_id) for word_id in best_ids[i].tolist()]
+        results.append(
+            TokenScore(
+                token=token_text(lm, token_id),
+                token_id=token_id,
+                start=start,
+                end=end,
+                logprob=logprobs[i].item(),
+                rank=ranks[i].item(),
+                entropy=entropies[i].item(),
+                alternatives=tuple(zip(words, best[i].tolist(), strict=True)),
+            )
+        )
+    return results
+
+
+def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+    """Token ids of a text without special tokens around it, and the characters that each token covers.
+
+    The spans leave no gaps. Some tokenizers trim white space off them: the span of " Paris" then begins at "P", and
+    that of a token which is nothing but spaces is empty, as if it covered no character at all.
+    """
+    encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    spans, covered = [], 0
+    for token_id, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        if start >= end:
+            end = min(covered + len(token_text(lm, token_id)), len(text))
+        spans.append((min(start, covered), max(end, covered)))
+        covered = max(end, covered)
+    return tuple(encoded["input_ids"]), spans
+
+
+def token_text(lm: LanguageModel, token_id: int) -> str:
+    """A token as it stands in a text, its spaces untouched."""
+    return lm.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+
+
+def with_context(lm: LanguageModel, ids: tuple[int, ...], first: int, name: str) -> tuple[tuple[int, ...], int]:
+    """Put before `ids` what must stand there, and move the index of the first scored token along.
+
+    That is what the tokenizer itself puts before any text (BOS for Llama, nothing for GPT-2). If this leaves
+    nothing before the first scored token, it is BOS, else EOS. Ids that begin so already, as a rendered chat
+    template does, are left alone: that first token is context and is not scored.
+    """
+    tokenizer = lm.tokenizer
+    prefix = _own_prefix(tokenizer)
+    if not prefix and first == 0:
+        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if start is None:
+            raise ValueError(
+                f"{name}: nothing precedes the first token, and the tokenizer of {lm.name!r} has neither a BOS nor an "
+                "EOS token to stand in: begin with a prompt that is not empty, or set tokenizer.bos_token"
+            )
+        prefix = (start,)
+    if not prefix or ids[: len(prefix)] != prefix:
+        return prefix + ids, first + len(prefix)
+    if len(ids) == len(prefix):
+        raise ValueError(f"{name} holds nothing but the token that begins every text: there is nothing to score")
+    return ids, max(first, len(prefix))
+
+
+def _own_prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The special tokens that the tokenizer puts before a text of its own accord."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    dressed = tokenizer("a")["input_ids"]
+    for i in range(len(dressed) - len(bare) + 1):
+        if dressed[i : i + len(bare)] == bare:
+            return tuple(dressed[:i])
+    return ()
+
+
+def require_text(text: Any, name: str) -> None:
+    """Raise a clear error for anything but a string that holds at least one character and can be encoded."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, not {type(text).__name__}: {text!r:.60}")
+    if not text:
+        raise ValueError(f"{name} is empty: there is no token to score")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} is not valid Unicode ({error}): decode it with the right encoding first") from None
+
+
+def require_fit(lm: LanguageModel, row: Sequence[int], name: str) -> None:
+    """Raise if the model cannot read the row in one go. Its last token is only predicted, never read."""
+    if lm.context_length is not None and len(row) - 1 > lm.context_length:
+        raise ValueError(
+            f"{name} is {len(row)} tokens long, and {lm.name!r} can read {lm.context_length}: shorten it, "
+            "or measure long text with nbhelpers.perplexity, which slides a window over it"
+        )
+
+
+def score_rows(
+    lm: LanguageModel,
+    rows: Sequence[tuple[Sequence[int], int]],
+    reduce: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]],
+    name: Callable[[int], str],
+    *,
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> list[tuple[torch.Tensor, ...]]:
+    """Run rows of token ids through the model and reduce the logits at the scored positions.
+
+    Parameters
+    ----------
+    rows
+        Each a pair: token ids, and the index (1 or more) from which on they are scored.
+    reduce
+        Takes float32 logits [n, vocabulary] and the n token ids that they should have predicted; returns tensors
+        of n rows each, the first of them the log-probabilities of those tokens.
+    name
+        What to call row i in an error.
+    token_budget, progress
+        As in :func:`score_answers`.
+
+    Returns
+    -------
+    For each row the tensors of `reduce`, on the CPU, with one entry for each scored token.
+    """
+    import torch
+
+    if lm.model.training:
+        raise ValueError("the model is in training mode, where dropout changes every score: call lm.model.eval()")
+    if token_budget is None:
+        token_budget = 2_048 if lm.device.type == "cpu" else 16_384
+    if not isinstance(token_budget, int) or token_budget < 1:
+        raise ValueError(f"token_budget={token_budget!r}: give the number of tokens in a forward pass, 1 or more")
+    results: list[tuple[torch.Tensor, ...]] = [()] * len(rows)
+    total = sum(len(ids) for ids, _ in rows)
+    with torch.inference_mode(), tqdm(total=total, unit="tok", unit_scale=True, disable=not progress) as bar:
+        for batch in _batches([len(ids) - 1 for ids, _ in rows], token_budget):
+            for i, columns in zip(batch, _score_batch(lm, [rows[i] for i in batch], reduce), strict=True):
+                if not columns[0].isfinite().all():
+                    raise ValueError(
+                        f"the model returned NaN or infinity for {name(i)}: its weights are damaged, or "
+                        f'{lm.dtype} is too narrow for it (try load_model(..., dtype="float32"))'
+                    )
+                results[i] = columns
+                bar.update(len(rows[i][0]))
+    return results
+
+
+def _pair_up(prompts: str | Iterable[str], answers: Iterable[str]) -> tuple[list[str], list[str]]:
+    if isinstance(answers, str):
+        raise TypeError(f"answers is a single string: for one answer give a list of one, [{answers!r:.60}]")
+    answers = list(answers)
+    prompts = [prompts] * len(answers) if isinstance(prompts, str) else list(prompts)
+    if len(prompts) != len(answers):
+        raise ValueError(
+            f"{len(prompts)} prompts and {len(answers)} answers: give as many of one as of the other, "
+            "or a single string as the prompt of all"
+        )
+    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        if prompt != "":
+            require_text(prompt, f"the prompt of item {number}")
+        require_text(answer, f"the answer of item {number}")
+    return prompts, answers
+
+
+def _encode_pair(
+    lm: LanguageModel, prompt: str, answer: str, boundary: Boundary, name: str
+) -> tuple[tuple[int, ...], int, bool]:
+    """The row that scores `answer` after `prompt`, where the answer begins, and whether a token straddles there."""
+    straddles = False
+    if boundary == "split":
+        prompt_ids, _ = encode_with_spans(lm, prompt)
+        answer_ids, _ = encode_with_spans(lm, answer)
+        ids, first = prompt_ids + answer_ids, len(prompt_ids)
+    else:
+        ids, spans = encode_with_spans(lm, prompt + answer)
+        first = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
+        if first < len(ids):
+            straddles = prompt[spans[first][0] :].strip(" ") != ""
+    if first == len(ids):
+        raise ValueError(f"{name}: the tokenizer of {lm.name!r} makes no token of the answer {answer!r:.60}")
+    row, first = with_context(lm, ids, first, name)
+    require_fit(lm, row, f"{name} (prompt and answer)")
+    return row, first, straddles
+
+
+def _batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+    """Group items of similar length, longest first, so that a batch padded to its longest stays in the budget."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > token_budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _score_batch(
+    lm: LanguageModel,
+    rows: Sequence[tuple[Sequence[int], int]],
+    reduce: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]],
+) -> list[tuple[torch.Tensor, ...]]:
+    """One forward pass over rows padded on the right, where a causal model cannot see the padding."""
+    import torch
+
+    lengths = torch.tensor([len(ids) - 1 for ids, _ in rows])
+    inputs = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+    for i, (ids, _) in enumerate(rows):
+        inputs[i, : len(ids) - 1] = torch.tensor(ids[:-1])
+    mask = (torch.arange(inputs.shape[1]) < lengths[:, None]).long()
+    # The logits that predict token t stand at position t - 1.
+    at_row = torch.cat([torch.full((len(ids) - first,), i) for i, (ids, first) in enumerate(rows)])
+    at_position = torch.cat([torch.arange(first - 1, len(ids) - 1) for ids, first in rows])
+    targets = torch.cat([torch.tensor(ids[first:]) for ids, first in rows])
+
+    forward = {"input_ids": inputs.to(lm.device), "use_cache": False}
+    if not mask.all():
+        forward["attention_mask"] = mask.to(lm.device)
+    reduced = []
+    for logits, chunk in zip(
+        _logits_at(lm.model, forward, at_row, at_position), targets.split(LOGIT_ROWS), strict=True
+    ):
+        reduced.append([column.cpu() for column in reduce(logits.float(), chunk.to(logits.device))])
+    columns = [
+        torch.cat(pieces).split([len(ids) - first for ids, first in rows]) for pieces in zip(*reduced, strict=True)
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _logits_at(
+    model: PreTrainedModel, forward: dict[str, Any], at_row: torch.Tensor, at_position: torch.Tensor
+) -> Iterator[torch.Tensor]:
+    """Logits [n, vocabulary] at the given rows and positions of a batch, at most LOGIT_ROWS at a time."""
+    if _head_is_separable(model):
+        hidden = model.base_model(**forward).last_hidden_state
+        hidden = hidden[at_row.to(hidden.device), at_position.to(hidden.device)]
+        for chunk in hidden.split(LOGIT_ROWS):
+            yield model.get_output_embeddings()(chunk)
+    else:
+        kept, at_kept = at_position.unique(return_inverse=True)
+        if "logits_to_keep" in inspect.signature(model.forward).parameters:
+            forward = {**forward, "logits_to_keep": kept.to(forward["input_ids"].device)}
+            at_position = at_kept
+        logits = model(**forward).logits
+        logits = logits[at_row.to(logits.device), at_position.to(logits.device)]
+        yield from logits.split(LOGIT_ROWS)
+
+
+_SEPARABLE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def _head_is_separable(model: PreTrainedModel) -> bool:
+    """Whether logits are simply head(body(ids)), so that the head can be applied to the scored positions in chunks.
+
+    Tried out once per model: some models scale or cap the logits afterwards (Gemma 2, Cohere), and adapters wrap
+    the body (PEFT). Those take the longer way through the model's own forward.
+    """
+    import torch
+
+    if model not in _SEPARABLE:
+        probe = torch.arange(8, device=model.get_input_embeddings().weight.device)[None]
+        head = model.get_output_embeddings()
+        with torch.inference_mode():
+            hidden = getattr(model.base_model(input_ids=probe, use_cache=False), "last_hidden_state", None)
+            _SEPARABLE[model] = (
+                head is not None
+                and hidden is not None
+                and torch.equal(head(hidden).float(), model(input_ids=probe, use_cache=False).logits.float())
+            )
+    return _SEPARABLE[model]
+
+
+def _logprob_and_greedy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    chosen = logits.gather(-1, targets[:, None])[:, 0]
+    return chosen - logits.logsumexp(-1), logits.argmax(-1) == targets
+
+
+def _token_columns(logits: torch.Tensor, targets: torch.Tensor, top: int) -> tuple[torch.Tensor, ...]:
+    """Log-probability, rank, entropy, and the most likely tokens with their ids, for `token_scores`."""
+    logprobs = logits - logits.logsumexp(-1, keepdim=True)
+    chosen = logprobs.gather(-1, targets[:, None])
+    ranks = 1 + (logprobs > chosen).sum(-1)
+    # A token of probability zero adds nothing to the entropy, but 0 * log(0) would be NaN.
+    entropies = -(logprobs.exp() * logprobs).nan_to_num(0.0).sum(-1)
+    best, best_ids = logprobs.topk(min(top, logprobs.shape[-1]), -1)
+    return chosen[:, 0], ranks, entropies, best, best_ids
