@@ -180,3 +180,11 @@ def _lock() -> Iterator[None]:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Fetch the model if need be and say where it is; a failure is one sentence, not a traceback."""
+    try:
+        print(f"The embedded model is in {embedded_folder()}")
+    except OSError as error:  # ConnectionError is one of them
+        sys.exit(f"The embedded model is missing: {error}.")

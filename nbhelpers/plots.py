@@ -41,7 +41,7 @@ class TokenHeatmap:
     scores: tuple[TokenScore, ...]
 
     def __repr__(self) -> str:
-        nats = -math.fsum(score.logprob for score in self.scores)
+        nats = 0 - math.fsum(score.logprob for score in self.scores)
         return f"TokenHeatmap({len(self.scores)} tokens, {nats:.1f} nats)"
 
     def _repr_html_(self) -> str:
@@ -125,13 +125,13 @@ def use_house_style() -> None:
 
 
 def _token_html(score: TokenScore, starts_here: bool) -> str:
-    surprise = min(-score.logprob / FULL_SURPRISE, 1.0)
+    surprise = min((0 - score.logprob) / FULL_SURPRISE, 1.0)  # 0 - x, as -0.0 would show its sign
     shown = html.escape(score.token) if starts_here else "·"
     expected = ", ".join(f"{_visible(token)} {_percent(p)}" for token, p in score.alternatives)
     return (
         f'<span class="nbh-tok" tabindex="0" style="--s:{surprise:.2f}">{shown}'
         f'<span class="nbh-tip"><b>{_visible(score.token)}</b> probability {_percent(score.logprob)}, '
-        f"rank {score.rank:,}, surprise {-score.logprob:.1f} nats<br>"
+        f"rank {score.rank:,}, surprise {0 - score.logprob:.1f} nats<br>"
         f"expected: {expected}</span></span>"
     )
 

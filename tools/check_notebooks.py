@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import EllipsisType
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import yaml
@@ -65,7 +65,7 @@ CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 NUMBERED = re.compile(r"\*\*\d+\.")  # a question or an exercise starts with **1., **2., ...
 PARAGRAPH = re.compile(r"(?![#|<>`]|!\[|[-+*] )\S")
 URL = re.compile(r"https?://(?:[^\s()<>\[\]\"'`]|\([^\s()]*\))+")
-LINK_TARGET = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)|\b(?:href|src)=[\"']([^\"']+)")
+LINK_TARGET = re.compile(r"\]\(\s*<?([^)\s>]+)|\b(?:href|src)=[\"']([^\"']+)")
 HTML_ALT = re.compile(r"""\balt\s*=\s*["']\s*[^"'\s]""")
 
 Findings = Iterator[tuple[int | None, str]]
@@ -294,7 +294,7 @@ def alt_text(notebook: NotebookNode) -> Findings:
     """Who cannot see a figure reads its alt text; myst-nb takes it from the cell's `mystnb.image.alt`."""
     for number, cell in cells_of(notebook, "code"):
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-        if any(mime.startswith("image/") for mime in mime_types(cell)) and len(alt.strip()) < MIN_ALT:
+        if any(mime.startswith("image/") for mime in mime_types(cell)) and len(str(alt).strip()) < MIN_ALT:
             yield number, f"image lacks alt text; set metadata.mystnb.image.alt, {MIN_ALT} characters or more"
     for number, cell in cells_of(notebook, "markdown"):
         text = "\n".join(prose(cell.source))
@@ -433,16 +433,17 @@ def known_papers(bibliography: Path) -> set[str]:
     prefixes = {"url": "", "doi": "https://doi.org/", "eprint": "https://arxiv.org/abs/"}
     addresses = set()
     for fields in [entry.fields for entry in entries]:
-        for key in prefixes.keys() & fields.keys():
-            is_address = fields[key].startswith("http")
-            addresses.add(same_address(fields[key] if is_address else prefixes[key] + fields[key]))
+        for key, prefix in prefixes.items():
+            value = fields.get(key, "")
+            if value:
+                addresses.add(same_address(value if value.startswith("http") else prefix + value))
     return addresses
 
 
 def cited_papers(notebook: NotebookNode, bibliography: Path) -> Findings:
     """A link may die; the entry in the bibliography still says which paper it was."""
     links = [(number, url) for number, line in prose_lines(notebook) for url in URL.findall(line)]
-    papers = [(number, url) for number, url in links if same_address(url).split("/")[2] in PAPER_HOSTS]
+    papers = [(number, url) for number, url in links if urlsplit(same_address(url)).hostname in PAPER_HOSTS]
     known = known_papers(bibliography) if papers else set()
     for number, url in papers:
         if same_address(url) not in known:
@@ -463,8 +464,10 @@ def toc_entries(node: object) -> Iterator[str]:
     """The `root` and every `file` of a table of contents, however deep."""
     if isinstance(node, dict):
         yield from (str(node[key]) for key in ("root", "file") if key in node)
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from toc_entries(child)
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from toc_entries(child)
 
 
 def book_pages(repo_root: Path) -> list[Path]:

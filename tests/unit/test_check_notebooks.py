@@ -28,7 +28,7 @@ GLANCE = """## At a glance
 | **Needs** | nothing |
 | **After this page you can…** | check a notebook |"""
 COLAB = 'import sys\n\nif "google.colab" in sys.modules:\n    %pip install -q nothing\n    print("ready")'
-CONTENT = "## How large is it?\n\nSee [GPT-3](https://arxiv.org/abs/2005.14165) and [data](data/tiny.jsonl#first)."
+CONTENT = "## How large?\n\nSee [GPT-3](https://arxiv.org/abs/2005.14165) and [data](data/tiny.jsonl#first)."
 CHOICES = """
 <details><summary>Yes</summary>
 
@@ -44,6 +44,7 @@ BIBLIOGRAPHY = """
 @article{brown2020, title = {GPT-3}, author = {Brown, Tom}, year = {2020}, url = {https://arxiv.org/abs/2005.14165}}
 @article{papineni2002, title = {BLEU}, author = {P, K}, year = {2002}, doi = {10.3115/1073083.1073135}}
 @article{touvron2023, title = {LLaMA}, author = {T, H}, year = {2023}, eprint = {2302.13971}}
+@misc{radford2019, TITLE = {GPT-2}, AUTHOR = {R, A}, YEAR = {2019}, URL = {https://cdn.openai.com/better.pdf}}
 """
 TOC = "format: jb-book\nroot: book/index\nparts:\n- caption: One\n  chapters:\n  - file: book/page\n"
 
@@ -67,8 +68,8 @@ def valid_notebook() -> NotebookNode:
     for number in (1, 2, 3):
         cells.append(new_markdown_cell(f"**{number}. Compute it.**"))
         cells.append(code(f"print({number})", printed(f"{number}\n"), tags=("hide-cell",)))
-    cells += [new_markdown_cell("## What we saw\n\nIt is so."), new_markdown_cell("## Further reading\n\nA book.")]
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    cells += [new_markdown_cell("## What we saw\n\nPi."), new_markdown_cell("## Further reading\n\nA book.")]
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "x"}})
     renumber(notebook)
     return notebook
 
@@ -168,6 +169,7 @@ def no_outputs(notebook: NotebookNode) -> None:
         notebook.cells[number - 1].source = "answer = 42"
 
 
+ONE_CHOICE = CHOICES[: CHOICES.rindex("<details>")]
 BOTH_SKIPS = ("skip-execution", "nbval-skip")
 LONG = "value = " + "1" * 72
 WIDGET = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "x"})
@@ -180,7 +182,7 @@ PROBLEMS = [
     (metadata(kernelspec={"name": "conda", "display_name": "x"}), "is 'conda'; set", "no one else has it"),
     (lambda notebook: notebook.update(nbformat_minor=4), "is nbformat 4.4", "no cell ids"),
     (lambda notebook: notebook.cells[5].pop("id"), "missing or repeated", "a cell without an id"),
-    (both(cell_values(1, id="same"), cell_values(2, id="same")), "missing or repeated", "one id for two cells"),
+    (both(cell_values(1, id="same"), cell_values(2, id="same")), "missing or repeated", "one id twice"),
     (metadata(widgets={}), "widget state", "state of a widget was saved"),
     # 2: execution counts
     (cell_values(6, execution_count=9), "cell 6: execution count is 9, not 3", "not run from top to bottom"),
@@ -211,7 +213,7 @@ PROBLEMS = [
     (add_code("# PYTEST_VALIDATE_IGNORE_OUTPUT\nx = 1"), "has PYTEST_VALIDATE", "nbval's older name for it"),
     (add_code("x = 1", tags=("nbval-test-listed",)), "has nbval-test-listed", "any other nbval tag"),
     (add_code("x = 1", tags=("raises-exception",)), "has raises-exception", "an exception passes"),
-    (add_code("x = 1", tags=("nbval-raises-exception",)), "has nbval-raises-exception", "an exception passes nbval"),
+    (add_code("x = 1", tags=("nbval-raises-exception",)), "has nbval-raises", "the same, for nbval"),
     # 6: outputs that are the same in every run
     (output(printed(), printed("warning", "stderr")), "writes to stderr", "a warning in the page"),
     (output(ERROR), "ends in an error", "a traceback in the page"),
@@ -233,18 +235,18 @@ PROBLEMS = [
     (add_text("% to do\n\nText"), "a `%` comment line", "shown raw by Colab"),
     # 9: alt text
     (add_code("plt.show()", figure()), "image lacks alt text", "no alt text"),
-    (add_code("x", figure("image/svg+xml"), mystnb={"image": {"alt": "A plot"}}), "lacks alt", "it says nothing"),
+    (add_code("x", figure("image/svg+xml"), mystnb={"image": {"alt": "A plot"}}), "lacks alt", "too short"),
     (add_text("![](data/tiny.jsonl)"), "'![](' has no alt text", "an image in Markdown"),
     (add_text('<img src="data/tiny.jsonl" alt="">'), "has no alt text", "an image in HTML, empty alt"),
     (add_text('<img src="data/tiny.jsonl">'), "has no alt text", "an image in HTML, no alt"),
     # 10: the page's skeleton
-    (edit("(small_page)=\n", ""), "cell 1: must be markdown that starts with `(label)=`", "nothing to link to"),
-    (edit("small_page", "Small-Page"), "must be markdown that starts with `(label)=`", "a label of another form"),
+    (edit("(small_page)=\n", ""), "cell 1: must be markdown that starts with", "nothing to link to"),
+    (edit("small_page", "Small-Page"), "must be markdown that starts with `(label)=`", "another form"),
     (edit("# A small page", "A small page\n\n# Late"), "followed by `# Title`", "text before the title"),
     (edit("This is why you want to read on.", ""), "put a paragraph there", "no hook"),
     (edit("This is why", "- This is why"), "put a paragraph there", "a list is no hook"),
     (edit("## At a glance", "## Overview"), "first level-2 heading must be '## At a glance'", "no table"),
-    (edit("**Hardware**", "**Machine**"), "cell 2: the 'At a glance' table has no row 'Hardware'", "a row is missing"),
+    (edit("**Hardware**", "**Machine**"), "cell 2: the 'At a glance' table has no row 'Hardware'", "no row"),
     (move(3, 2), "cell 2: code stands before the 'At a glance' table", "the table comes too late"),
     (both(edit("    print", "    #"), set_tags(3)), "must be the Colab set-up", "the site would show it"),
     (edit("google.colab", "colab"), "must be the Colab set-up", "does nothing on Colab"),
@@ -256,18 +258,20 @@ PROBLEMS = [
     (add_text("#### Too deep"), "heading 'Too deep' jumps from level 2 to 4", "a level is left out"),
     # 11: check yourself
     (edit("**3. Is it so?**", "Is it so?"), "has 2 of 3 questions", "too few questions"),
-    (edit(CHOICES, CHOICES[: CHOICES.index("</details>") + 10]), "'**1. Is it so?**' has 1 <details>", "one choice"),
+    (edit(CHOICES, ONE_CHOICE), "'**1. Is it so?**' has 1 <details>", "one choice"),
     (edit("<summary>No</summary>", "No"), "has 1 <details> with <summary>", "a choice without summary"),
     (edit("</details>", ""), "has 6 <details> but 5 </details>", "the rest of the page would fold"),
-    (edit("<summary>No</summary>\n", "<summary>No</summary>"), "put a blank line after", "Markdown shown raw"),
+    (edit("<summary>No</summary>\n", "<summary>No</summary>"), "put a blank line after", "shown raw"),
     # 12: exercises
     (edit("**3. Compute", "**Compute"), "has 2 of 3 exercises", "too few exercises"),
-    (set_tags(12), "cell 11: '**2. Compute it.**' has no code cell tagged hide-cell", "the solution is not folded"),
+    (set_tags(12), "cell 11: '**2. Compute it.**' has no code cell tagged hide-cell", "not folded"),
     # 13: papers
-    (add_text("<https://arxiv.org/abs/1706.03762>"), "1706.03762 is not in references.bib", "not in the bibliography"),
-    (add_text("[x](https://www.aclanthology.org/P02-1040/)"), "is not in references.bib", "www. is the same host"),
+    (add_text("<https://arxiv.org/abs/1706.03762>"), "1706.03762 is not in references.bib", "not listed"),
+    (add_text("[x](https://www.aclanthology.org/P02-1040/)"), "is not in references.bib", "www. or not"),
     # 14: relative links
     (add_text("[next](next.ipynb#top)"), "links to next.ipynb#top, which does not exist", "a dead link"),
+    (add_text("[![A plot](data/tiny.jsonl)](gone.md)"), "links to gone.md", "an image that is a link"),
+    (add_text('<a href="gone.md">x</a>'), "links to gone.md", "a link in HTML"),
     (add_text("[data](../data/tiny.jsonl)"), "links to ../data/tiny.jsonl", "the path from another folder"),
 ]
 
@@ -285,19 +289,21 @@ FINE = [
     (add_code("print(1)", tags=BOTH_SKIPS), "a skipped cell without outputs"),
     (add_code("# Recorded on an H100.\nprint(1)", printed(), tags=BOTH_SKIPS), "recorded, says a comment"),
     (both(RECORDED, add_text("As recorded on an H100:")), "recorded, says the text"),
-    (add_code("x", figure(), mystnb={"image": {"alt": "A curve that rises from 0 to 1."}}), "a described figure"),
+    (add_code("x", figure(), mystnb={"image": {"alt": "A curve from 0 to 1."}}), "a described figure"),
     (add_code("x = 1\n" * 15), "15 lines"),
     (add_code(LONG[:-1]), "79 characters"),
     (add_text("```python\n+++\n% x\n:::\n# no heading\n[x](none.md)\n```"), "fenced code may hold anything"),
-    (add_text("Write `{ref}` or ``{{ x }}`` or `[x](none.md)`; $x_{i}$ is fine."), "so may code spans, and formulas"),
+    (add_text("Write `{ref}` or ``{{ x }}`` or `[x](none.md)`; $x_{i}$ is fine."), "so may code spans"),
     (add_text("| a | 50% |\n|---|---|\n| % b | +++ |"), "marks inside a line"),
-    (add_text('<img src="data/tiny.jsonl" alt="A small plot"> ![A plot](data/tiny.jsonl)'), "described images"),
+    (add_text('<img src="data/tiny.jsonl" alt="A plot"> ![A plot](data/tiny.jsonl)'), "described images"),
     (add_text("### Deeper\n\n#### Deeper still"), "levels one by one"),
-    (add_text("<http://www.arxiv.org/pdf/2005.14165v4/>, https://arxiv.org/abs/2005.14165."), "other spellings"),
+    (add_text("<http://www.arxiv.org/pdf/2005.14165v4/>; https://arxiv.org/abs/2005.14165."), "spellings"),
     (add_text("[BLEU](https://doi.org/10.3115/1073083.1073135)"), "in the bibliography by its doi"),
+    (add_text("[GPT-2](https://cdn.openai.com/better.pdf)"), "in the bibliography, in capitals"),
+    (add_text("An address starts with https://... or http://www."), "half an address"),
     (add_text("[LLaMA](https://arxiv.org/abs/2302.13971)"), "in the bibliography by its eprint"),
     (add_text("[x](https://dl.acm.org/doi/10.3115/1073083.1073135#abstract)"), "the ACM's page of a DOI"),
-    (add_text("[a](https://example.org/none.md) [b](#here) [c](mailto:a@b.c) [d](index.md#top)"), "other links"),
+    (add_text("[a](https://example.org/x.md) [b](#here) [c](mailto:a@b.c) [d](index.md#top)"), "other links"),
 ]
 
 
@@ -306,7 +312,7 @@ def test_a_valid_notebook_has_no_problem(repo: Path) -> None:
     assert check_toc(repo) == []
 
 
-@pytest.mark.parametrize(("mutation", "fragment", "reason"), PROBLEMS, ids=[reason for _, _, reason in PROBLEMS])
+@pytest.mark.parametrize(("mutation", "fragment", "reason"), PROBLEMS)
 def test_a_change_that_is_one_problem(repo: Path, mutation: Mutation, fragment: str, reason: str) -> None:
     problems = problems_after(repo, mutation)
     assert len(problems) == 1, problems
@@ -314,7 +320,7 @@ def test_a_change_that_is_one_problem(repo: Path, mutation: Mutation, fragment: 
     assert fragment in problems[0], reason
 
 
-@pytest.mark.parametrize(("mutation", "reason"), FINE, ids=[reason for _, reason in FINE])
+@pytest.mark.parametrize(("mutation", "reason"), FINE)
 def test_a_change_that_is_fine(repo: Path, mutation: Mutation, reason: str) -> None:
     assert problems_after(repo, mutation) == [], reason
 
@@ -330,8 +336,8 @@ TOC_PROBLEMS = [
     ("book/new.ipynb", "", "book/new.ipynb: stands 0 times", "a notebook that is never built"),
     ("book/deep/new.md", "", "book/deep/new.md: stands 0 times", "a page in a folder"),
     ("_toc.yml", TOC + "  - file: book/page\n", "book/page.ipynb: stands 2 times", "a page in two places"),
-    ("_toc.yml", TOC + "  - file: book/none\n", "_toc.yml: lists book/none, which has no", "an entry without page"),
-    ("_toc.yml", TOC + "    sections:\n    - file: none\n", "_toc.yml: lists none, which", "an entry below a page"),
+    ("_toc.yml", TOC + "  - file: book/none\n", "_toc.yml: lists book/none, which", "an entry without page"),
+    ("_toc.yml", TOC + "    sections:\n    - file: none\n", "_toc.yml: lists none", "an entry below a page"),
 ]
 
 
@@ -345,7 +351,7 @@ def test_a_toc_with_one_problem(repo: Path, file: str, content: str, start: str,
 
 
 def test_a_toc_needs_no_drafts_readmes_or_data(repo: Path) -> None:
-    for file in ("_draft.md", "README.md", "data/notes.md", "_build/page.ipynb", ".ipynb_checkpoints/page.ipynb"):
+    for file in ("_draft.md", "README.md", "data/notes.md", "_build/x.md", ".ipynb_checkpoints/page.ipynb"):
         (repo / "book" / file).parent.mkdir(exist_ok=True)
         (repo / "book" / file).write_text("")
     assert check_toc(repo) == []
@@ -360,7 +366,7 @@ def test_exit_0_when_there_is_no_problem(repo: Path) -> None:
     for arguments in ([], ["book/page.ipynb"]):
         result = run(repo, *arguments)
         assert result.returncode == 0, result.stderr
-        assert result.stdout.splitlines() == ["checking book/page.ipynb", "1 notebooks checked, 0 problems found"]
+        assert result.stdout == "checking book/page.ipynb\n1 notebooks checked, 0 problems found\n"
 
 
 def test_exit_1_and_one_line_a_problem(repo: Path) -> None:
@@ -368,9 +374,14 @@ def test_exit_1_and_one_line_a_problem(repo: Path) -> None:
     (repo / "_toc.yml").write_text("root: book/index")
     result = run(repo)
     lines = result.stdout.splitlines()
-    starts = ["checking ", "book/page.ipynb, cell 6: ", "book/page.ipynb, cell 7: ", "book/page.ipynb: stands 0 times"]
     assert result.returncode == 1, result.stderr
-    assert all(line.startswith(start) for line, start in zip(lines, [*starts, "1 notebooks"], strict=True)), lines
+    assert [line.split(": ")[0] for line in lines] == [
+        "checking book/page.ipynb",
+        "book/page.ipynb, cell 6",
+        "book/page.ipynb, cell 7",
+        "book/page.ipynb",
+        "1 notebooks checked, 3 problems found",
+    ]
     assert "_toc.yml" not in run(repo, "book/page.ipynb").stdout, "a named notebook is checked alone"
 
 

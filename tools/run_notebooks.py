@@ -1,0 +1,61 @@
+"""Execute notebooks in place, so that their committed outputs are fresh and a run that changes nothing leaves no diff.
+
+    python tools/run_notebooks.py book/perplexity/perplexity.ipynb ...
+
+Each notebook runs in its own folder with a fresh kernel. Cells tagged `skip-execution` keep what they have. A
+notebook is written only when it ran to its end, so an error or Ctrl-C leaves the file as it was.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def execute(path: Path, timeout: int) -> None:
+    """Run one notebook and write it back without anything that depends on the day or the machine."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # or the number of pieces in which output arrived would show
+        skip_cells_with_tag="skip-execution",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    nbformat.write(notebook, path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK", help="an .ipynb file")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds one cell may take (default: 900)")
+    arguments = parser.parse_args()
+    for number, path in enumerate(arguments.notebooks, start=1):
+        if not path.is_file():
+            print(f"there is no notebook {path}", file=sys.stderr)
+            return 2
+        print(f"[{number}/{len(arguments.notebooks)}] {path} ...", flush=True)
+        started = time.monotonic()
+        try:
+            execute(path, arguments.timeout)
+        except CellExecutionError as error:
+            print(f"{path} was left as it was: a cell failed.\n{error}", file=sys.stderr)
+            return 1
+        print(f"      done in {time.monotonic() - started:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
