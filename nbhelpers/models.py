@@ -47,7 +47,7 @@ class LanguageModel:
         parameters = sum(p.numel() for p in self.model.parameters())
         precision = str(self.dtype).removeprefix("torch.")
         return (
-            f"LanguageModel({self.name!r}, {parameters / 1e6:,.1f} M parameters, {precision} on {self.device}, "
+            f"LanguageModel({self.name!r}, {parameters / 1e6:,.1f} M {precision}, {self.device}, "
             f"context {self.context_length})"
         )
 

@@ -100,8 +100,8 @@ def use_house_style() -> None:
 
     pyplot.rcParams.update(
         {
-            "figure.figsize": (7.0, 3.6),
-            "figure.dpi": 110,
+            "figure.figsize": (6.0, 3.2),
+            "figure.dpi": 130,
             "figure.facecolor": "#fbfaf7",
             "figure.constrained_layout.use": True,
             "savefig.facecolor": "#fbfaf7",
@@ -111,15 +111,14 @@ def use_house_style() -> None:
             "axes.spines.right": False,
             "axes.grid": True,
             "axes.axisbelow": True,
-            "axes.titlesize": 11,
+            "axes.titlesize": 12,
             "axes.titlelocation": "left",
-            "axes.labelsize": 10,
             "grid.color": "#dddad2",
             "grid.linewidth": 0.7,
             "lines.linewidth": 2.0,
             "lines.markersize": 5,
             "legend.frameon": False,
-            "font.size": 10,
+            "font.size": 11,  # on a phone the figure shrinks to half its size, and must stay legible
         }
     )
 
