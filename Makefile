@@ -23,14 +23,19 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 model: $(READY) ## fetch the embedded model into the cache (once, 93 MB)
 	@.venv/bin/python -c "from nbhelpers.embedded import main; main()"
 
-book: model _build/.jupyter_cache/.fresh ## execute every notebook and build the site into _build/html
-	@echo "== Executing the notebooks that changed and building the site"
-	@.venv/bin/jupyter-book build . -n -W --keep-going || \
-		{ echo "The site was not built: the lines above name the page and the reason." >&2; exit 1; }
+book: _build/html/.built ## execute every notebook that changed and build the site into _build/html
 	@echo "== Open $(CURDIR)/_build/html/index.html"
 
+# --all, because Sphinx alone does not notice a changed style sheet; executed notebooks still come from the cache.
+_build/html/.built: _build/.jupyter_cache/.fresh _config.yml _toc.yml $(shell find book tools -type f -not -path '*/.*' -not -name '*.pyc')
+	@$(MAKE) --no-print-directory model
+	@echo "== Executing the notebooks that changed and building the site"
+	@.venv/bin/jupyter-book build . --all -n -W --keep-going || \
+		{ echo "The site was not built: the lines above name the page and the reason." >&2; exit 1; }
+	@touch $@
+
 # The cache of executed notebooks notices changed cells. It cannot notice changed code or data beneath them.
-_build/.jupyter_cache/.fresh: $(wildcard nbhelpers/*.py) $(wildcard book/data/*) constraints.txt
+_build/.jupyter_cache/.fresh: $(READY) $(wildcard nbhelpers/*.py) $(wildcard book/data/*)
 	@rm -rf _build/.jupyter_cache
 	@mkdir -p _build/.jupyter_cache
 	@touch $@

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .models import LanguageModel
-from .scoring import encode_with_spans, require_text, score_rows, with_context
+from .scoring import encode_with_spans, exp, require_text, score_rows, with_context
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Perplexity:
     nats : float
         Negative log-likelihood of all tokens, summed, in nats: the measurement itself.
     tokens, words, characters, bytes : int
-        What it can be divided by: tokens of this model, words between white space, Unicode characters, UTF-8 bytes.
+        What it can be divided by: tokens of this model, words between white space, Unicode characters, UTF-8 bytes,
+        all counted over what was scored.
     window, stride : int
         How many tokens the model read at once, and how many of them were new each time.
     first_token : str
@@ -38,16 +39,16 @@ class Perplexity:
     @property
     def perplexity(self) -> float:
         """exp(nats / tokens): the effective number of choices per token. Depends on the tokenizer."""
-        return math.exp(self.nats / self.tokens)
+        return exp(self.nats / self.tokens)
 
     @property
     def word_perplexity(self) -> float:
         """exp(nats / words): comparable between models with different tokenizers."""
-        return math.exp(self.nats / self.words) if self.words else math.inf
+        return exp(self.nats / self.words) if self.words else math.inf
 
     @property
     def bits_per_byte(self) -> float:
-        """nats / ln 2 / bytes: comparable between tokenizers and, with care, between languages."""
+        """nats / ln 2 / bytes: comparable between tokenizers, as long as none of them loses a part of the text."""
         return self.nats / math.log(2) / self.bytes
 
     def __repr__(self) -> str:
@@ -95,20 +96,24 @@ def perplexity(
     -----
     The first window scores all its tokens, each later one the `stride` that follow; the last window is moved back
     to be full. Every token is scored exactly once, with at least ``window - stride`` tokens before it (at the
-    beginning of a text: with all there are). Source: Jelinek et al. (1977) for the measure; the windows are those
-    of lm-evaluation-harness at stride = window. Explained in the chapter "Perplexity".
+    beginning of a text: with all there are). Only the first window begins with the start token.
+
+    Source: Jelinek et al. (1977) for the measure; at stride = window, the windows are those of
+    lm-evaluation-harness. Explained in the chapter "Perplexity".
     """
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("there is no text to measure: the list is empty")
     window, stride = _check_windows(lm, window, stride)
-    rows, first_token = [], ""
+    rows, scored_texts, first_token = [], [], ""
     for number, one in enumerate(texts):
         name = "the text" if isinstance(text, str) else f"text {number}"
         require_text(one, name)
-        ids, _ = encode_with_spans(lm, one)
+        ids, spans = encode_with_spans(lm, one)
         row, first = with_context(lm, ids, 0, name)
         first_token = lm.tokenizer.decode(row[:first])
+        # A start token that the text itself brings is context: its characters are not counted either.
+        scored_texts.append(one[spans[len(ids) - len(row) + first][0] :])
         for begin, scored, end in sliding_windows(len(row) - first, window, stride):
             # Positions in the text, moved by the tokens that stand before it: the window reads
             # row[begin + first - 1 : end + first - 1] and predicts the token after each.
@@ -117,9 +122,9 @@ def perplexity(
     return Perplexity(
         nats=-math.fsum(score.double().sum().item() for (score,) in scores),
         tokens=sum(len(score) for (score,) in scores),
-        words=sum(len(one.split()) for one in texts),
-        characters=sum(map(len, texts)),
-        bytes=sum(len(one.encode()) for one in texts),
+        words=sum(len(one.split()) for one in scored_texts),
+        characters=sum(map(len, scored_texts)),
+        bytes=sum(len(one.encode()) for one in scored_texts),
         window=window,
         stride=stride,
         first_token=first_token,

@@ -31,6 +31,7 @@ font-size:.82rem;line-height:1.55;border-top:1px solid rgba(128,128,128,.4);padd
 .nbh-map:hover .nbh-tok:focus:not(:hover)>.nbh-tip{visibility:hidden}
 .nbh-map:not(:has(.nbh-tok:hover)) .nbh-tok:focus>.nbh-tip{visibility:visible}
 .nbh-tip b{font-weight:600}
+@media(max-width:600px){.nbh-map{padding-bottom:8.6em}.nbh-tip,.nbh-hint{height:7.6em}}
 """
 
 
@@ -54,8 +55,8 @@ class TokenHeatmap:
             f"<style>{_STYLE}</style>"
             '<div class="nbh-map" role="group" aria-label="Token heat map: the stronger the colour, the more the token '
             f'surprised the model">{tokens}'
-            '<span class="nbh-hint">Point at a token, or reach it with the Tab key: its probability, its rank, and '
-            "what the model expected instead.</span></div>"
+            '<span class="nbh-hint">The stronger the colour, the greater the surprise; it is full at 10 nats. '
+            "Point at a token, tap it, or reach it with the Tab key, to see what the model expected.</span></div>"
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,7 +42,7 @@ class AnswerScore:
     token_ids : tuple of int
         The answer's tokens: those that overlap its characters.
     tokens : tuple of str
-        The same tokens as text.
+        The same tokens as text. A character that is spread over several tokens shows as "\\ufffd" in each.
     logprobs : tuple of float
         Log-probability of each token given all before it, in nats.
     is_greedy : bool
@@ -71,12 +72,12 @@ class AnswerScore:
 
     @property
     def perplexity(self) -> float:
-        """exp(-mean): among how many equally likely tokens the model seems to choose at each step."""
-        return math.exp(-self.mean)
+        """exp(-mean): among how many equally likely tokens the model seems to choose, on average."""
+        return exp(-self.mean)
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits needed to encode the answer, per byte of its UTF-8 text: comparable across tokenizers."""
+        """-total / ln 2 / bytes of the answer in UTF-8: comparable across tokenizers unless the boundary is merged."""
         return -self.total / math.log(2) / len(self.answer.encode())
 
     @property
@@ -145,7 +146,7 @@ def score_answers(
         `merged_boundary`. "split" encodes the two separately and joins the tokens.
     token_budget : int, optional
         Tokens per forward pass, padding included: 2,048 on a CPU, 16,384 on a GPU unless you say otherwise. It
-        trades memory for speed and changes no result.
+        trades memory for speed and changes results by rounding only (in float32, less than 1e-4 nats a token).
     progress : bool
         Show a progress bar.
 
@@ -160,23 +161,33 @@ def score_answers(
         If `answers` is a single string, or an item is not a string.
     ValueError
         If the lengths differ, an answer is empty, prompt and answer are longer than the model's context, nothing
-        precedes the answer and the tokenizer has neither BOS nor EOS, or the model returns NaN.
+        precedes the answer and the tokenizer has neither BOS nor EOS, the tokenizer changes a text that is encoded
+        in two parts (boundary="split"), the model is not causal, or it returns NaN.
 
     Notes
     -----
     Special tokens: a text gets whatever the tokenizer itself puts before a text (BOS for Llama, nothing for
-    GPT-2) unless it already begins with it, as a rendered chat template may. Explained in the chapter "Perplexity".
+    GPT-2) unless it already begins with it, as a rendered chat template may. Special tokens written out in a text,
+    such as "<|im_end|>", are read as such.
+
+    Spaces at a prompt's end: put them at the front of the answers instead. A space joins the token of a word that
+    follows (" Paris") but often stays a token of its own before a digit, and belongs to the prompt then, so that
+    the scores of "4" and "four" after "is " would be those of "4" and " four".
+
+    Log-probabilities come from the logits as the model gives them; those of a bfloat16 model are rounded already.
+
+    Explained in the chapter "Perplexity".
     """
     prompts, answers = _pair_up(prompts, answers)
     if boundary not in ("joint", "split"):
         raise ValueError(f"boundary={boundary!r} is unknown: give 'joint' or 'split'")
     # Equal requests share one row; `place` maps each request to its row, `asker` each row to its first request.
     rows: dict[tuple[tuple[int, ...], int], int] = {}
-    place, asker, merged = [], [], []
+    place, asker, readings = [], [], []
     for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        row, first, straddles = _encode_pair(lm, prompt, answer, boundary, f"item {number}")
+        row, first, tokens, straddles = _encode_pair(lm, prompt, answer, boundary, f"item {number}")
         place.append(rows.setdefault((row, first), len(rows)))
-        merged.append(straddles)
+        readings.append((tokens, straddles))
         if len(asker) < len(rows):
             asker.append(number)
     scored = score_rows(
@@ -184,12 +195,19 @@ def score_answers(
     )
     distinct = list(rows)
     results = []
-    for prompt, answer, i, straddles in zip(prompts, answers, place, merged, strict=True):
+    for prompt, answer, i, (tokens, straddles) in zip(prompts, answers, place, readings, strict=True):
         row, first = distinct[i]
         logprobs, greedy = scored[i]
-        tokens = tuple(token_text(lm, token_id) for token_id in row[first:])
         results.append(
-            AnswerScore(prompt, answer, row[first:], tokens, tuple(logprobs.tolist()), bool(greedy.all()), straddles)
+            AnswerScore(
+                prompt=prompt,
+                answer=answer,
+                token_ids=row[first:],
+                tokens=tokens,
+                logprobs=tuple(logprobs.tolist()),
+                is_greedy=bool(greedy.all()),
+                merged_boundary=straddles,
+            )
         )
     return results
 
@@ -228,15 +246,17 @@ def token_scores(lm: LanguageModel, text: str, *, top: int = 5) -> list[TokenSco
     ((logprobs, ranks, entropies, best, best_ids),) = score_rows(
         lm, [(row, first)], lambda logits, targets: _token_columns(logits, targets, top), lambda _: "the text"
     )
+    scored = len(row) - first
+    tokens = span_texts(lm, text, ids, spans)[-scored:]
     results = []
-    for i, (token_id, (start, end)) in enumerate(zip(row[first:], spans[len(ids) - len(row) + first :], strict=True)):
+    for i, (token_id, token, span) in enumerate(zip(ids[-scored:], tokens, spans[-scored:], strict=True)):
         words = [token_text(lm, word_id) for word_id in best_ids[i].tolist()]
         results.append(
             TokenScore(
-                token=token_text(lm, token_id),
+                token=token,
                 token_id=token_id,
-                start=start,
-                end=end,
+                start=span[0],
+                end=span[1],
                 logprob=logprobs[i].item(),
                 rank=ranks[i].item(),
                 entropy=entropies[i].item(),
@@ -259,12 +279,35 @@ def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], li
             end = min(covered + len(token_text(lm, token_id)), len(text))
         spans.append((min(start, covered), max(end, covered)))
         covered = max(end, covered)
+    _warn_of_unknown(lm, text, encoded["input_ids"])
     return tuple(encoded["input_ids"]), spans
 
 
+def _warn_of_unknown(lm: LanguageModel, text: str, ids: Sequence[int]) -> None:
+    unknown = lm.tokenizer.unk_token
+    if unknown is not None and lm.tokenizer.unk_token_id in ids and unknown not in text:
+        warnings.warn(
+            f"the tokenizer of {lm.name!r} has no token for a part of {text!r:.60} and reads it as {unknown!r}: its "
+            "score is that of any unknown word, and bits per byte are not comparable",
+            stacklevel=2,
+        )
+
+
+def span_texts(lm: LanguageModel, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """The text of each token: its piece of `text`, unless it is only a part of a character."""
+    pieces = []
+    for token_id, (start, end) in zip(ids, spans, strict=True):
+        piece = token_text(lm, token_id)
+        pieces.append(piece if "\ufffd" in piece else text[start:end])
+    return tuple(pieces)
+
+
 def token_text(lm: LanguageModel, token_id: int) -> str:
-    """A token as it stands in a text, its spaces untouched."""
-    return lm.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+    """A token as it would continue a text. Alone, some tokenizers would decode it without its leading space."""
+    anchor = lm.tokenizer("a", add_special_tokens=False)["input_ids"]
+    before = lm.tokenizer.decode(anchor, clean_up_tokenization_spaces=False)
+    both = lm.tokenizer.decode([*anchor, token_id], clean_up_tokenization_spaces=False)
+    return both.removeprefix(before)
 
 
 def with_context(lm: LanguageModel, ids: tuple[int, ...], first: int, name: str) -> tuple[tuple[int, ...], int]:
@@ -299,6 +342,14 @@ def _own_prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         if dressed[i : i + len(bare)] == bare:
             return tuple(dressed[:i])
     return ()
+
+
+def exp(nats: float) -> float:
+    """The exponential, infinite where a float cannot hold it."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
 
 
 def require_text(text: Any, name: str) -> None:
@@ -391,23 +442,36 @@ def _pair_up(prompts: str | Iterable[str], answers: Iterable[str]) -> tuple[list
 
 def _encode_pair(
     lm: LanguageModel, prompt: str, answer: str, boundary: Boundary, name: str
-) -> tuple[tuple[int, ...], int, bool]:
-    """The row that scores `answer` after `prompt`, where the answer begins, and whether a token straddles there."""
-    straddles = False
+) -> tuple[tuple[int, ...], int, tuple[str, ...], bool]:
+    """The row that scores `answer` after `prompt`, where the answer begins in it, its tokens, and any straddling."""
     if boundary == "split":
-        prompt_ids, _ = encode_with_spans(lm, prompt)
-        answer_ids, _ = encode_with_spans(lm, answer)
-        ids, first = prompt_ids + answer_ids, len(prompt_ids)
+        ids, first, tokens = _encode_apart(lm, prompt, answer, name)
+        straddles = False
     else:
         ids, spans = encode_with_spans(lm, prompt + answer)
         first = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
-        if first < len(ids):
-            straddles = prompt[spans[first][0] :].strip(" ") != ""
+        tokens = span_texts(lm, prompt + answer, ids[first:], spans[first:])
+        straddles = first < len(ids) and prompt[spans[first][0] :].strip(" ") != ""
     if first == len(ids):
         raise ValueError(f"{name}: the tokenizer of {lm.name!r} makes no token of the answer {answer!r:.60}")
-    row, first = with_context(lm, ids, first, name)
+    row, start = with_context(lm, ids, first, name)
     require_fit(lm, row, f"{name} (prompt and answer)")
-    return row, first, straddles
+    return row, start, tokens[len(tokens) - (len(row) - start) :], straddles
+
+
+def _encode_apart(
+    lm: LanguageModel, prompt: str, answer: str, name: str
+) -> tuple[tuple[int, ...], int, tuple[str, ...]]:
+    """Token ids of prompt and answer encoded one by one, where the answer begins, and its tokens."""
+    prompt_ids, _ = encode_with_spans(lm, prompt)
+    answer_ids, spans = encode_with_spans(lm, answer)
+    joined = lm.tokenizer.decode([*prompt_ids, *answer_ids], clean_up_tokenization_spaces=False)
+    if prompt and joined != prompt + answer:
+        raise ValueError(
+            f"{name}: encoded apart and joined, prompt and answer read {joined[-60:]!r}, because the tokenizer of "
+            f'{lm.name!r} changes what it encodes (many put a space before every text): use boundary="joint"'
+        )
+    return prompt_ids + answer_ids, len(prompt_ids), span_texts(lm, answer, answer_ids, spans)
 
 
 def _batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
@@ -465,10 +529,16 @@ def _logits_at(
             yield model.get_output_embeddings()(chunk)
     else:
         kept, at_kept = at_position.unique(return_inverse=True)
+        expected = forward["input_ids"].shape[1]
         if "logits_to_keep" in inspect.signature(model.forward).parameters:
             forward = {**forward, "logits_to_keep": kept.to(forward["input_ids"].device)}
-            at_position = at_kept
+            at_position, expected = at_kept, len(kept)
         logits = model(**forward).logits
+        if logits.shape[1] != expected:
+            raise ValueError(
+                f"the model returns logits for {logits.shape[1]} positions where {expected} were asked for, so that no "
+                "position can be trusted: does an adapter put virtual tokens before the text (prompt tuning)?"
+            )
         logits = logits[at_row.to(logits.device), at_position.to(logits.device)]
         yield from logits.split(LOGIT_ROWS)
 
@@ -480,21 +550,33 @@ def _head_is_separable(model: PreTrainedModel) -> bool:
     """Whether logits are simply head(body(ids)), so that the head can be applied to the scored positions in chunks.
 
     Tried out once per model: some models scale or cap the logits afterwards (Gemma 2, Cohere), and adapters wrap
-    the body (PEFT). Those take the longer way through the model's own forward.
+    the body (PEFT). Those take the longer way through the model's own forward. The same trial refuses a model whose
+    logits depend on later tokens (BERT), since no log-probability can be read off it.
     """
     import torch
 
     if model not in _SEPARABLE:
         probe = torch.arange(8, device=model.get_input_embeddings().weight.device)[None]
+        other_end = probe.clone()
+        other_end[0, -1] = 0
         head = model.get_output_embeddings()
         with torch.inference_mode():
+            logits, changed = (model(input_ids=ids, use_cache=False).logits.float() for ids in (probe, other_end))
+            if logits.shape[1] == 8 and (logits - changed)[:, :-1].abs().max() > _rounding(model, logits):
+                raise ValueError(
+                    f"{type(model).__name__} is not causal: its logits depend on tokens that come later, so it has no "
+                    "log-probability of a text. Load a causal language model (for BERT-like models: is_decoder=True)"
+                )
             hidden = getattr(model.base_model(input_ids=probe, use_cache=False), "last_hidden_state", None)
-            _SEPARABLE[model] = (
-                head is not None
-                and hidden is not None
-                and torch.equal(head(hidden).float(), model(input_ids=probe, use_cache=False).logits.float())
-            )
+            _SEPARABLE[model] = head is not None and hidden is not None and torch.equal(head(hidden).float(), logits)
     return _SEPARABLE[model]
+
+
+def _rounding(model: PreTrainedModel, logits: torch.Tensor) -> float:
+    """A few units in the last place of the largest logit, in the model's own precision."""
+    import torch
+
+    return 8 * torch.finfo(model.get_input_embeddings().weight.dtype).eps * logits.abs().max().item()
 
 
 def _logprob_and_greedy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -58,6 +58,17 @@ def test_counts_are_those_of_the_text(gpt2):
     assert (result.window, result.stride, result.first_token) == (64, 32, "<|endoftext|>")
 
 
+def test_a_start_token_that_the_text_brings_is_neither_scored_nor_counted(gpt2):
+    bare, dressed = nb.perplexity(gpt2, "The end."), nb.perplexity(gpt2, "<|endoftext|>The end.")
+    assert dressed.nats == pytest.approx(bare.nats, abs=1e-4)
+    assert (dressed.tokens, dressed.words, dressed.bytes) == (bare.tokens, bare.words, bare.bytes)
+
+
+def test_what_a_float_cannot_hold_is_infinite():
+    huge = nb.Perplexity(nats=2_000.0, tokens=1, words=1, characters=1, bytes=1, window=8, stride=4, first_token="<s>")
+    assert huge.perplexity == huge.word_perplexity == math.inf
+
+
 # --- windows ------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,8 @@ import oracle
 import pytest
 import torch
 from conftest import make_model, make_tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import nbhelpers as nb
 from nbhelpers import scoring
@@ -256,6 +257,74 @@ def test_a_model_that_scales_its_logits_takes_the_long_way_and_is_right():
 
 def test_ordinary_models_have_a_separable_head(tiny):
     assert scoring._head_is_separable(tiny.model)
+
+
+# --- models and tokenizers that would give a wrong number in silence ------------------------------------------------
+
+
+def test_a_model_that_sees_later_tokens_is_refused():
+    from transformers import BertConfig, BertLMHeadModel
+
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shared = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "initializer_range": 0.3, **size}
+    encoder = nb.wrap_model(BertLMHeadModel(BertConfig(**shared)), tokenizer)
+    with pytest.raises(ValueError, match="BertLMHeadModel is not causal"):
+        nb.score_answers(encoder, "The", [" end"])
+    decoder = nb.wrap_model(BertLMHeadModel(BertConfig(is_decoder=True, **shared)), tokenizer)
+    assert nb.score_answers(decoder, "The", [" end"])[0].total < 0
+
+
+def test_virtual_tokens_before_the_text_are_refused(gpt2, monkeypatch):
+    """Prompt tuning returns logits for more positions than there are tokens; reading them by position is wrong."""
+    model = make_model("gpt2", len(gpt2.tokenizer))
+    plain = model.forward
+
+    def with_virtual_tokens(input_ids, **options):
+        options.pop("logits_to_keep", None)
+        return plain(input_ids=torch.cat([torch.full((len(input_ids), 3), 5), input_ids], 1), **options)
+
+    monkeypatch.setattr(model, "forward", with_virtual_tokens)
+    with pytest.raises(ValueError, match=r"logits for \d+ positions where \d+ were asked for.*prompt tuning"):
+        nb.score_answers(nb.wrap_model(model, gpt2.tokenizer), "The capital", [" of France"])
+
+
+@pytest.fixture(scope="module")
+def sentencepiece_like():
+    """A tokenizer that writes spaces as ▁ and puts one before every text, as Llama 2's and Mistral's do."""
+    core = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    core.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="always")])
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>", "<s>"], show_progress=False)
+    core.train_from_iterator(["the capital of France is Paris return ret urn"] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", unk_token="<unk>")
+    return nb.wrap_model(make_model("llama", len(tokenizer)), tokenizer, "sentencepiece-like")
+
+
+def test_leading_spaces_survive_in_the_tokens(sentencepiece_like):
+    (score,) = nb.score_answers(sentencepiece_like, "the capital of France is", [" Paris return"])
+    assert "".join(score.tokens) == " Paris return"
+    scores = nb.token_scores(sentencepiece_like, "the capital of France")
+    assert "".join(s.token for s in scores) == "the capital of France"
+    assert any(word.startswith(" ") for s in scores for word, _ in s.alternatives)
+
+
+def test_encoding_in_two_parts_is_refused_where_it_would_add_a_space(sentencepiece_like):
+    with pytest.raises(ValueError, match=r"read 'ret urn', .* use boundary=\"joint\""):
+        nb.score_answers(sentencepiece_like, "ret", ["urn"], boundary="split")
+    assert nb.score_answers(sentencepiece_like, "ret", ["urn"])[0].merged_boundary
+    # With a space at the front there is nothing to add, and both ways agree.
+    apart, joint = (
+        nb.score_answers(sentencepiece_like, "the capital of France is", [" Paris"], boundary=how)[0]
+        for how in ("split", "joint")
+    )
+    assert apart.token_ids == joint.token_ids and apart.total == pytest.approx(joint.total, abs=TOLERANCE)
+
+
+def test_an_unknown_token_warns(sentencepiece_like):
+    with pytest.warns(UserWarning, match="has no token for a part of 'the Ω'"):
+        nb.token_scores(sentencepiece_like, "the Ω")
 
 
 # --- bad input ------------------------------------------------------------------------------------------------

@@ -1,0 +1,55 @@
+"""Executing notebooks in place: fresh outputs, no needless diff, and nothing lost when a cell fails."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "tools" / "run_notebooks.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*cells) -> Path:
+        path = tmp_path / "page.ipynb"
+        nbformat.write(new_notebook(cells=[*cells]), path)
+        return path
+
+    return write
+
+
+def test_outputs_are_written_and_a_second_run_changes_no_byte(write):
+    hub = new_code_cell("1 / 0", metadata={"tags": ["skip-execution", "nbval-skip"]})
+    # Two prints with a pause reach the front end in two pieces; they must be stored as one.
+    path = write(new_code_cell("import time\nprint('a', flush=True)\ntime.sleep(0.3)\nprint('b')\n6 * 7"), hub)
+    assert run(str(path)).returncode == 0
+    once = path.read_bytes()
+    first, skipped = nbformat.read(path, as_version=4).cells
+    assert [output.output_type for output in first.outputs] == ["stream", "execute_result"]
+    assert first.outputs[0].text == "a\nb\n"
+    assert first.execution_count == 1 and "execution" not in first.metadata
+    assert skipped.outputs == [] and skipped.execution_count is None
+    assert run(str(path)).returncode == 0
+    assert path.read_bytes() == once
+
+
+def test_a_failing_notebook_is_left_as_it_was(write):
+    path = write(new_code_cell("print('fine')"), new_code_cell("1 / 0"))
+    before = path.read_bytes()
+    done = run(str(path))
+    assert done.returncode == 1
+    assert "was left as it was: a cell failed" in done.stderr and "ZeroDivisionError" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_missing_notebook_is_named():
+    done = run("nowhere.ipynb")
+    assert (done.returncode, done.stderr.strip()) == (2, "there is no notebook nowhere.ipynb")
