@@ -556,7 +556,8 @@ def _head_is_separable(model: PreTrainedModel) -> bool:
     import torch
 
     if model not in _SEPARABLE:
-        probe = torch.arange(8, device=model.get_input_embeddings().weight.device)[None]
+        embedding = model.get_input_embeddings().weight
+        probe = (torch.arange(8, device=embedding.device) % len(embedding))[None]
         other_end = probe.clone()
         other_end[0, -1] = 0
         head = model.get_output_embeddings()

@@ -159,6 +159,20 @@ def test_a_model_that_does_not_fit_one_gpu_is_spread(saved, monkeypatch, free, e
     assert models._placement(str(saved), {}, torch.float32, torch.device("cuda:0")) == expected
 
 
+@pytest.mark.parametrize(
+    "device, computes_bfloat16, expected",
+    [
+        ("cuda", True, torch.bfloat16),
+        ("cuda", False, torch.float32),  # Colab's T4 only emulates it
+        ("mps", True, torch.float32),
+        ("cpu", True, torch.float32),
+    ],
+)
+def test_the_automatic_precision_follows_the_device(monkeypatch, device, computes_bfloat16, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: computes_bfloat16)
+    assert models._choose_dtype("auto", torch.device(device)) == expected
+
+
 def test_on_a_cpu_nothing_is_spread(saved):
     assert models._placement(str(saved), {}, torch.float32, torch.device("cpu")) is None
 
