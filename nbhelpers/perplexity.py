@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .forward import log_probabilities, score_rows
 from .models import LanguageModel
-from .scoring import encode_with_spans, exp, require_text, score_rows, with_context
+from .scoring import encode_with_spans, exp, require_text, with_context
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,16 @@ def perplexity(
             # Positions in the text, moved by the tokens that stand before it: the window reads
             # row[begin + first - 1 : end + first - 1] and predicts the token after each.
             rows.append((row[begin + first - 1 : end + first], scored - begin + 1))
-    scores = score_rows(lm, rows, _logprob, lambda i: f"window {i}", token_budget=token_budget, progress=progress)
+    # Windows begin at different places and share no prefix: there is nothing to pack.
+    scores = score_rows(
+        lm,
+        rows,
+        log_probabilities,
+        lambda i: f"window {i}",
+        engine="plain",
+        token_budget=token_budget,
+        progress=progress,
+    )
     return Perplexity(
         nats=-math.fsum(score.double().sum().item() for (score,) in scores),
         tokens=sum(len(score) for (score,) in scores),
@@ -160,7 +170,3 @@ def _check_windows(lm: LanguageModel, window: int | None, stride: int | None) ->
             f"stride={stride!r} with window={window}: give 1 to {window}, or tokens would be skipped between windows"
         )
     return window, stride
-
-
-def _logprob(logits, targets):
-    return (logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1),)

@@ -1,34 +1,24 @@
-"""Forward passes, and the log-probabilities of answer tokens and of text tokens that come out of them.
-
-Everything here reduces to one primitive: *rows* of token ids, each with the index from which its tokens are to
-be scored. `score_rows` runs the rows through the model in batches and hands the logits at the scored positions,
-and only those, to a function that reduces them to a few numbers per token.
+"""Log-probabilities of answer tokens and of text tokens: which tokens they are, and what stands before them.
 
 All log-probabilities are natural logarithms (nats), computed in float32 as ``logit - logsumexp(logits)``.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
 
-from tqdm import tqdm
-
+from .forward import Engine, log_probabilities, score_rows
 from .models import LanguageModel
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Boundary = Literal["joint", "split"]
-
-# How many float32 rows of logits exist at once: 256 of 50,000 words each are 50 MB.
-LOGIT_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -127,6 +117,7 @@ def score_answers(
     answers: Iterable[str],
     *,
     boundary: Boundary = "joint",
+    engine: Engine = "auto",
     token_budget: int | None = None,
     progress: bool = False,
 ) -> list[AnswerScore]:
@@ -144,9 +135,13 @@ def score_answers(
         "joint" encodes prompt + answer at once, as the model met text in training, and scores the tokens that
         overlap the answer's characters; one that straddles the boundary is scored whole and reported in
         `merged_boundary`. "split" encodes the two separately and joins the tokens.
+    engine : "auto", "packed" or "plain"
+        "packed" computes every distinct prefix once, however many requests share it; "plain" runs the requests one
+        beside the other. "auto" packs where it pays, after it has seen on this model that both give the same
+        numbers, and warns where they do not. The choice changes results by rounding only (in float32, less than
+        1e-4 nats a token).
     token_budget : int, optional
-        Tokens per forward pass, padding included: 2,048 on a CPU, 16,384 on a GPU unless you say otherwise. It
-        trades memory for speed and changes results by rounding only (in float32, less than 1e-4 nats a token).
+        Tokens per forward pass, padding included. It trades memory for speed and changes results by rounding only.
     progress : bool
         Show a progress bar.
 
@@ -190,10 +185,16 @@ def score_answers(
         readings.append((tokens, straddles))
         if len(asker) < len(rows):
             asker.append(number)
-    scored = score_rows(
-        lm, list(rows), _logprob_and_greedy, lambda i: f"item {asker[i]}", token_budget=token_budget, progress=progress
-    )
     distinct = list(rows)
+    scored = score_rows(
+        lm,
+        distinct,
+        _logprob_and_greedy,
+        lambda i: f"item {asker[i]}",
+        engine=engine,
+        token_budget=token_budget,
+        progress=progress,
+    )
     results = []
     for prompt, answer, i, (tokens, straddles) in zip(prompts, answers, place, readings, strict=True):
         row, first = distinct[i]
@@ -270,17 +271,24 @@ def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], li
     """Token ids of a text without special tokens around it, and the characters that each token covers.
 
     The spans leave no gaps. Some tokenizers trim white space off them: the span of " Paris" then begins at "P", and
-    that of a token which is nothing but spaces is empty, as if it covered no character at all.
+    that of a token which is nothing but spaces is empty, as if it covered no character at all. Where the reported
+    spans have such holes, each token's own text decides how far it reaches.
     """
     encoded = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ids, reported = tuple(encoded["input_ids"]), encoded["offset_mapping"]
+    ends = [0, *(end for _, end in reported)]
+    seamless = ends[-1] == len(text) and all(
+        start <= before and start < end for (start, end), before in zip(reported, ends, strict=False)
+    )
     spans, covered = [], 0
-    for token_id, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        if start >= end:
-            end = min(covered + len(token_text(lm, token_id)), len(text))
+    for token_id, (start, end) in zip(ids, reported, strict=True):
+        piece = "" if seamless else token_text(lm, token_id)
+        if piece and "\ufffd" not in piece and text.startswith(piece, covered):
+            start, end = covered, covered + len(piece)
         spans.append((min(start, covered), max(end, covered)))
         covered = max(end, covered)
-    _warn_of_unknown(lm, text, encoded["input_ids"])
-    return tuple(encoded["input_ids"]), spans
+    _warn_of_unknown(lm, text, ids)
+    return ids, spans
 
 
 def _warn_of_unknown(lm: LanguageModel, text: str, ids: Sequence[int]) -> None:
@@ -373,56 +381,6 @@ def require_fit(lm: LanguageModel, row: Sequence[int], name: str) -> None:
         )
 
 
-def score_rows(
-    lm: LanguageModel,
-    rows: Sequence[tuple[Sequence[int], int]],
-    reduce: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]],
-    name: Callable[[int], str],
-    *,
-    token_budget: int | None = None,
-    progress: bool = False,
-) -> list[tuple[torch.Tensor, ...]]:
-    """Run rows of token ids through the model and reduce the logits at the scored positions.
-
-    Parameters
-    ----------
-    rows
-        Each a pair: token ids, and the index (1 or more) from which on they are scored.
-    reduce
-        Takes float32 logits [n, vocabulary] and the n token ids that they should have predicted; returns tensors
-        of n rows each, the first of them the log-probabilities of those tokens.
-    name
-        What to call row i in an error.
-    token_budget, progress
-        As in :func:`score_answers`.
-
-    Returns
-    -------
-    For each row the tensors of `reduce`, on the CPU, with one entry for each scored token.
-    """
-    import torch
-
-    if lm.model.training:
-        raise ValueError("the model is in training mode, where dropout changes every score: call lm.model.eval()")
-    if token_budget is None:
-        token_budget = 2_048 if lm.device.type == "cpu" else 16_384
-    if not isinstance(token_budget, int) or token_budget < 1:
-        raise ValueError(f"token_budget={token_budget!r}: give the number of tokens in a forward pass, 1 or more")
-    results: list[tuple[torch.Tensor, ...]] = [()] * len(rows)
-    total = sum(len(ids) for ids, _ in rows)
-    with torch.inference_mode(), tqdm(total=total, unit="tok", unit_scale=True, disable=not progress) as bar:
-        for batch in _batches([len(ids) - 1 for ids, _ in rows], token_budget):
-            for i, columns in zip(batch, _score_batch(lm, [rows[i] for i in batch], reduce), strict=True):
-                if not columns[0].isfinite().all():
-                    raise ValueError(
-                        f"the model returned NaN or infinity for {name(i)}: its weights are damaged, or "
-                        f'{lm.dtype} is too narrow for it (try load_model(..., dtype="float32"))'
-                    )
-                results[i] = columns
-                bar.update(len(rows[i][0]))
-    return results
-
-
 def _pair_up(prompts: str | Iterable[str], answers: Iterable[str]) -> tuple[list[str], list[str]]:
     if isinstance(answers, str):
         raise TypeError(f"answers is a single string: for one answer give a list of one, [{answers!r:.60}]")
@@ -474,115 +432,8 @@ def _encode_apart(
     return prompt_ids + answer_ids, len(prompt_ids), span_texts(lm, answer, answer_ids, spans)
 
 
-def _batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Group items of similar length, longest first, so that a batch padded to its longest stays in the budget."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > token_budget:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
-
-
-def _score_batch(
-    lm: LanguageModel,
-    rows: Sequence[tuple[Sequence[int], int]],
-    reduce: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]],
-) -> list[tuple[torch.Tensor, ...]]:
-    """One forward pass over rows padded on the right, where a causal model cannot see the padding."""
-    import torch
-
-    lengths = torch.tensor([len(ids) - 1 for ids, _ in rows])
-    inputs = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
-    for i, (ids, _) in enumerate(rows):
-        inputs[i, : len(ids) - 1] = torch.tensor(ids[:-1])
-    mask = (torch.arange(inputs.shape[1]) < lengths[:, None]).long()
-    # The logits that predict token t stand at position t - 1.
-    at_row = torch.cat([torch.full((len(ids) - first,), i) for i, (ids, first) in enumerate(rows)])
-    at_position = torch.cat([torch.arange(first - 1, len(ids) - 1) for ids, first in rows])
-    targets = torch.cat([torch.tensor(ids[first:]) for ids, first in rows])
-
-    forward = {"input_ids": inputs.to(lm.device), "use_cache": False}
-    if not mask.all():
-        forward["attention_mask"] = mask.to(lm.device)
-    reduced = []
-    for logits, chunk in zip(
-        _logits_at(lm.model, forward, at_row, at_position), targets.split(LOGIT_ROWS), strict=True
-    ):
-        reduced.append([column.cpu() for column in reduce(logits.float(), chunk.to(logits.device))])
-    columns = [
-        torch.cat(pieces).split([len(ids) - first for ids, first in rows]) for pieces in zip(*reduced, strict=True)
-    ]
-    return list(zip(*columns, strict=True))
-
-
-def _logits_at(
-    model: PreTrainedModel, forward: dict[str, Any], at_row: torch.Tensor, at_position: torch.Tensor
-) -> Iterator[torch.Tensor]:
-    """Logits [n, vocabulary] at the given rows and positions of a batch, at most LOGIT_ROWS at a time."""
-    if _head_is_separable(model):
-        hidden = model.base_model(**forward).last_hidden_state
-        hidden = hidden[at_row.to(hidden.device), at_position.to(hidden.device)]
-        for chunk in hidden.split(LOGIT_ROWS):
-            yield model.get_output_embeddings()(chunk)
-    else:
-        kept, at_kept = at_position.unique(return_inverse=True)
-        expected = forward["input_ids"].shape[1]
-        if "logits_to_keep" in inspect.signature(model.forward).parameters:
-            forward = {**forward, "logits_to_keep": kept.to(forward["input_ids"].device)}
-            at_position, expected = at_kept, len(kept)
-        logits = model(**forward).logits
-        if logits.shape[1] != expected:
-            raise ValueError(
-                f"the model returns logits for {logits.shape[1]} positions where {expected} were asked for, so that no "
-                "position can be trusted: does an adapter put virtual tokens before the text (prompt tuning)?"
-            )
-        logits = logits[at_row.to(logits.device), at_position.to(logits.device)]
-        yield from logits.split(LOGIT_ROWS)
-
-
-_SEPARABLE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-
-
-def _head_is_separable(model: PreTrainedModel) -> bool:
-    """Whether logits are simply head(body(ids)), so that the head can be applied to the scored positions in chunks.
-
-    Tried out once per model: some models scale or cap the logits afterwards (Gemma 2, Cohere), and adapters wrap
-    the body (PEFT). Those take the longer way through the model's own forward. The same trial refuses a model whose
-    logits depend on later tokens (BERT), since no log-probability can be read off it.
-    """
-    import torch
-
-    if model not in _SEPARABLE:
-        embedding = model.get_input_embeddings().weight
-        probe = (torch.arange(8, device=embedding.device) % len(embedding))[None]
-        other_end = probe.clone()
-        other_end[0, -1] = 0
-        head = model.get_output_embeddings()
-        with torch.inference_mode():
-            logits, changed = (model(input_ids=ids, use_cache=False).logits.float() for ids in (probe, other_end))
-            if logits.shape[1] == 8 and (logits - changed)[:, :-1].abs().max() > _rounding(model, logits):
-                raise ValueError(
-                    f"{type(model).__name__} is not causal: its logits depend on tokens that come later, so it has no "
-                    "log-probability of a text. Load a causal language model (for BERT-like models: is_decoder=True)"
-                )
-            hidden = getattr(model.base_model(input_ids=probe, use_cache=False), "last_hidden_state", None)
-            _SEPARABLE[model] = head is not None and hidden is not None and torch.equal(head(hidden).float(), logits)
-    return _SEPARABLE[model]
-
-
-def _rounding(model: PreTrainedModel, logits: torch.Tensor) -> float:
-    """A few units in the last place of the largest logit, in the model's own precision."""
-    import torch
-
-    return 8 * torch.finfo(model.get_input_embeddings().weight.dtype).eps * logits.abs().max().item()
-
-
 def _logprob_and_greedy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    chosen = logits.gather(-1, targets[:, None])[:, 0]
-    return chosen - logits.logsumexp(-1), logits.argmax(-1) == targets
+    return log_probabilities(logits, targets)[0], logits.argmax(-1) == targets
 
 
 def _token_columns(logits: torch.Tensor, targets: torch.Tensor, top: int) -> tuple[torch.Tensor, ...]:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import nbhelpers as nb
-from nbhelpers import scoring
+from nbhelpers import forward, scoring
 
 TOLERANCE = 1e-4  # nats a token, float32 against float64
 
@@ -156,11 +156,11 @@ def test_the_cases_really_hold_a_merge_and_a_fragmented_character(gpt2):
 
 def test_duplicates_are_computed_once(gpt2, monkeypatch):
     seen = []
-    original = scoring._score_batch
+    original = forward._score_batch
     monkeypatch.setattr(
-        scoring, "_score_batch", lambda lm, rows, reduce: seen.extend(rows) or original(lm, rows, reduce)
+        forward, "_score_batch", lambda lm, rows, reduce: seen.extend(rows) or original(lm, rows, reduce)
     )
-    scores = nb.score_answers(gpt2, "The end", [".", "?", ".", "."])
+    scores = nb.score_answers(gpt2, "The end", [".", "?", ".", "."], engine="plain")
     assert len(seen) == 2
     assert scores[0] == scores[2] == scores[3] != scores[1]
 
@@ -248,7 +248,7 @@ def test_a_model_that_scales_its_logits_takes_the_long_way_and_is_right():
         pad_token_id=0,
     )
     lm = nb.wrap_model(GraniteForCausalLM(config), tokenizer, "granite")
-    assert not scoring._head_is_separable(lm.model)
+    assert not forward._head_is_separable(lm.model)
     model64 = oracle.in_float64(lm.model)
     scores = nb.score_answers(lm, PROMPTS, ANSWERS, token_budget=40)
     for (prompt, answer, reason), score in zip(REQUESTS, scores, strict=True):
@@ -256,7 +256,7 @@ def test_a_model_that_scales_its_logits_takes_the_long_way_and_is_right():
 
 
 def test_ordinary_models_have_a_separable_head(tiny):
-    assert scoring._head_is_separable(tiny.model)
+    assert forward._head_is_separable(tiny.model)
 
 
 # --- models and tokenizers that would give a wrong number in silence ------------------------------------------------

@@ -1,0 +1,210 @@
+"""Both engines give the oracle's numbers, on models of many kinds; where packing cannot, it is noticed."""
+
+import random
+import warnings
+
+import oracle
+import pytest
+import torch
+import transformers
+from conftest import TRAINING_TEXT, make_model, make_tokenizer
+from test_scoring import ANSWERS, PROMPTS, agree, start_tokens
+
+import nbhelpers as nb
+from nbhelpers import forward
+from nbhelpers.scoring import _logprob_and_greedy
+
+SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
+WIDER = {**SIZE, "intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 64}
+TOKENS = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+
+
+def model_of(architecture: str, **options):
+    """A small random-weight model by the name of its class in transformers."""
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{architecture}Config")(vocab_size=len(tokenizer), **TOKENS, **options)
+    model = getattr(transformers, f"{architecture}ForCausalLM")(config)
+    return nb.wrap_model(model, tokenizer, architecture)
+
+
+def random_requests(seed: int, n: int = 30) -> tuple[list[str], list[str]]:
+    """Prompts and answers cut from a few texts, so that they share beginnings in every way, duplicates included."""
+    rng = random.Random(seed)
+    prompts, answers = [], []
+    for _ in range(n):
+        text = rng.choice(TRAINING_TEXT)[:60]
+        cut = rng.randrange(0, len(text) - 1)
+        end = rng.randrange(cut + 1, min(len(text), cut + 12) + 1)
+        prompts.append(text[:cut])
+        answers.append(text[cut:end])
+    return prompts, answers
+
+
+def matches_the_oracle(lm, model64, prompts, answers, **options) -> bool:
+    scores = nb.score_answers(lm, prompts, answers, **options)
+    return all(
+        agree(score, *oracle.answer(model64, lm.tokenizer, prompt, answer, *start_tokens(lm)))
+        for prompt, answer, score in zip(prompts, answers, scores, strict=True)
+    )
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+@pytest.mark.parametrize("budget", [1, 5, 64, 100_000])
+def test_both_engines_match_the_oracle(tiny, tiny64, engine, budget):
+    assert matches_the_oracle(tiny, tiny64, PROMPTS, ANSWERS, engine=engine, token_budget=budget)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_requests_match_the_oracle(tiny, tiny64, seed):
+    prompts, answers = random_requests(seed)
+    budget = [3, 17, 40, 64, 100_000][seed]
+    assert matches_the_oracle(tiny, tiny64, prompts, answers, engine="packed", token_budget=budget)
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("budget", [20, 512])
+def test_the_embedded_model_packed_matches_the_oracle(embedded, embedded64, budget):
+    assert matches_the_oracle(embedded, embedded64, PROMPTS, ANSWERS, engine="packed", token_budget=budget)
+
+
+@pytest.mark.parametrize(
+    "architecture, options",
+    [
+        ("GPTNeoX", {**SIZE, "intermediate_size": 64, "max_position_embeddings": 64}),
+        ("Granite", {**WIDER, "logits_scaling": 3.0}),  # logits are scaled after the head
+        ("Gemma2", {**WIDER, "head_dim": 8, "sliding_window": 64}),  # and capped
+        ("Llama", {**WIDER, "attn_implementation": "eager"}),  # adds the mask instead of asking it
+    ],
+)
+def test_other_kinds_of_models_can_be_packed(architecture, options):
+    lm = model_of(architecture, **options)
+    prompts, answers = random_requests(1)
+    assert matches_the_oracle(lm, oracle.in_float64(lm.model), prompts, answers, engine="packed", token_budget=17)
+
+
+@pytest.mark.parametrize(
+    "architecture, options",
+    [
+        ("Mistral", {**WIDER, "sliding_window": 8}),
+        ("Gemma2", {**WIDER, "head_dim": 8, "sliding_window": 8}),  # every other layer slides
+        ("Bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}),  # ALiBi
+        ("Mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.3}),
+    ],
+)
+def test_a_model_that_cannot_be_packed_is_noticed_and_still_right(architecture, options):
+    lm = model_of(architecture, **options)
+    prompts, answers = random_requests(2)
+    with pytest.warns(UserWarning, match=f"'{architecture}' is scored request by request"):
+        right = matches_the_oracle(lm, oracle.in_float64(lm.model), prompts, answers)
+    assert right
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one warning is enough
+        nb.score_answers(lm, prompts, answers)
+    with pytest.raises(ValueError, match='engine="packed" does not work with'):
+        nb.score_answers(lm, prompts, answers, engine="packed")
+
+
+def test_a_sliding_window_is_noticed_when_requests_grow_longer_than_it():
+    """Within the window packing is exact. A trial on short requests must not vouch for long ones."""
+    lm = model_of("Mistral", **{**WIDER, "sliding_window": 40, "max_position_embeddings": 128})
+    model64 = oracle.in_float64(lm.model)
+    short = ["The end"] * 3, [".", "?", "!"]
+    assert matches_the_oracle(lm, model64, *short, engine="packed")
+    long = (
+        ["The capital of France is Paris, and the capital of Germany is. Is it the end? " * 3] * 3,
+        [" A", " B", " C"],
+    )
+    assert len(lm.tokenizer.encode(long[0][0])) > 40
+    with pytest.warns(UserWarning, match="it gives other numbers"):
+        assert matches_the_oracle(lm, model64, *long)
+
+
+def test_every_distinct_prefix_is_read_once(gpt2, monkeypatch):
+    read = []
+    original = gpt2.model.transformer.forward
+    monkeypatch.setattr(
+        gpt2.model.transformer,
+        "forward",
+        lambda *args, **options: read.append(options.get("input_ids", *args[:1])) or original(*args, **options),
+    )
+    answers = [" of France", " of Germany", " of", " of France"]
+    nb.score_answers(gpt2, "The capital", answers, engine="packed")  # the first call tries the engine out
+    read.clear()
+    nb.score_answers(gpt2, "The capital", answers, engine="packed")
+    rows = [gpt2.tokenizer.encode("The capital" + answer)[:-1] for answer in answers]
+    assert sum(ids.numel() for ids in read) == len({tuple(row[: i + 1]) for row in rows for i in range(len(row))})
+
+
+def test_many_answers_after_one_prompt_ask_for_its_logits_once(gpt2, monkeypatch):
+    seen = []
+    original = gpt2.model.lm_head.forward
+    letters = [f" {letter}" for letter in "ABCDEFGHIJ"]
+    nb.score_answers(gpt2, "The end", letters, engine="packed")
+    monkeypatch.setattr(gpt2.model.lm_head, "forward", lambda x: seen.append(len(x)) or original(x))
+    monkeypatch.setattr(forward, "LOGIT_ROWS", 3)  # fewer than the answers: the pairs of one node are split, too
+    scores = nb.score_answers(gpt2, "The end", letters, engine="packed")
+    distinct = {
+        tuple(gpt2.tokenizer.encode("The end" + a)[: -len(s.token_ids) + i])
+        for a, s in zip(letters, scores, strict=True)
+        for i in range(len(s.token_ids))
+    }
+    assert sum(seen) == len(distinct)
+
+
+def test_progress_counts_the_tokens_that_are_read(gpt2, capsys):
+    nb.score_answers(gpt2, "The end", [".", "?"], engine="plain", progress=True)
+    assert "4.00/4.00" in capsys.readouterr().err  # two tokens, twice
+    nb.score_answers(gpt2, "The end", [".", "?"], engine="packed", progress=True)
+    assert "2.00/2.00" in capsys.readouterr().err
+
+
+def test_nan_is_noticed_in_either_engine(gpt2):
+    lm = nb.wrap_model(make_model("gpt2", len(gpt2.tokenizer)), gpt2.tokenizer, "damaged")
+    nb.score_answers(lm, "The end", [".", "?"], engine="packed")  # tried out while it was well
+    with torch.no_grad():
+        lm.model.transformer.ln_f.bias[0] = float("nan")
+    for engine in ("plain", "packed"):
+        with pytest.raises(ValueError, match="NaN or infinity for item 0"):
+            nb.score_answers(lm, "The end", [".", "?"], engine=engine)
+
+
+def test_a_model_that_never_was_well_is_named_too(gpt2):
+    lm = nb.wrap_model(make_model("gpt2", len(gpt2.tokenizer)), gpt2.tokenizer, "ill")
+    with torch.no_grad():
+        lm.model.transformer.ln_f.bias[0] = float("nan")
+    with pytest.warns(UserWarning, match="returns NaN"), pytest.raises(ValueError, match="infinity for item 0"):
+        nb.score_answers(lm, "The end", [".", "?"])
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+def test_out_of_memory_halves_the_budget_and_loses_nothing(gpt2, monkeypatch, engine):
+    prompts, answers = random_requests(3)
+    expected = nb.score_answers(gpt2, prompts, answers, engine=engine)
+    original = gpt2.model.transformer.forward
+
+    def with_little_memory(*args, **options):
+        if options["input_ids"].numel() > 20:
+            raise torch.OutOfMemoryError("no room")
+        return original(*args, **options)
+
+    monkeypatch.setattr(gpt2.model.transformer, "forward", with_little_memory)
+    with pytest.warns(UserWarning, match="out of memory: starting again with token_budget=") as notices:
+        scores = nb.score_answers(gpt2, prompts, answers, engine=engine, token_budget=320)
+    assert [notice.message.args[0].split("=")[1] for notice in notices][:2] == ["160", "80"]
+    for score, truth in zip(scores, expected, strict=True):
+        assert score.logprobs == pytest.approx(truth.logprobs, abs=1e-4)
+    monkeypatch.setattr(
+        gpt2.model.transformer, "forward", lambda *a, **o: (_ for _ in ()).throw(torch.OutOfMemoryError())
+    )
+    with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
+        nb.score_answers(gpt2, prompts, answers, engine=engine, token_budget=2)
+
+
+def test_an_unknown_engine_is_named(gpt2):
+    with pytest.raises(ValueError, match="engine='fast' is unknown: give 'auto', 'packed' or 'plain'"):
+        nb.score_answers(gpt2, "The end", ["."], engine="fast")
+
+
+def test_no_rows_give_no_results(gpt2):
+    assert forward.score_rows(gpt2, [], _logprob_and_greedy, str) == []

@@ -1,0 +1,74 @@
+"""The packing, checked against its definition: every distinct prefix once, every token sees exactly its ancestors."""
+
+import random
+
+import numpy as np
+import pytest
+
+from nbhelpers.prefix_tree import build_tree, cut_rows, row_mask
+
+SEQUENCES = [
+    [1, 2, 3, 4],
+    [1, 2, 3, 5],  # shares three tokens with the first
+    [1, 2],  # a prefix of others
+    [1, 2, 3, 4],  # a duplicate
+    [7],  # shares nothing
+    [2, 3, 4],  # the same tokens elsewhere are other prefixes
+]
+
+
+def random_sequences(seed: int) -> list[list[int]]:
+    """Few different tokens, so that sequences often begin alike; lengths from 1 to 30."""
+    rng = random.Random(seed)
+    sequences = [[rng.randrange(3) for _ in range(rng.randrange(1, 31))] for _ in range(12)]
+    return [*sequences, *([*s[: rng.randrange(1, len(s) + 1)], rng.randrange(9)] for s in sequences)]
+
+
+def ancestors(tree, node: int) -> list[int]:
+    chain = []
+    while node >= 0:
+        chain.append(node)
+        node = int(tree.parents[node])
+    return chain[::-1]
+
+
+CASES = [SEQUENCES, *map(random_sequences, range(20))]
+
+
+@pytest.mark.parametrize("sequences", CASES)
+def test_there_is_one_node_for_each_distinct_prefix(sequences):
+    tree = build_tree(sequences)
+    prefixes = {tuple(s[: i + 1]) for s in sequences for i in range(len(s))}
+    assert len(tree.tokens) == len(prefixes)
+    assert {tuple(tree.tokens[ancestors(tree, node)]) for node in range(len(tree.tokens))} == prefixes
+
+
+@pytest.mark.parametrize("sequences", CASES)
+def test_each_sequence_finds_its_prefixes(sequences):
+    tree = build_tree(sequences)
+    for sequence, nodes in zip(sequences, tree.nodes_of, strict=True):
+        assert ancestors(tree, nodes[-1]) == list(nodes)
+        assert list(tree.tokens[nodes]) == sequence
+        assert list(tree.depths[nodes]) == list(range(len(sequence)))
+
+
+@pytest.mark.parametrize("sequences", CASES)
+@pytest.mark.parametrize("row_length", [1, 2, 3, 7, 1000])
+def test_every_token_sees_itself_and_its_ancestors_and_nothing_else(sequences, row_length):
+    tree = build_tree(sequences)
+    computed = []
+    kept: set[int] = set()
+    for row in cut_rows(tree, row_length):
+        assert row.end - row.begin <= row_length
+        assert set(row.path) <= kept, "the path comes from the last row and its path"
+        columns = np.concatenate([row.path, np.arange(row.begin, row.end)])
+        for i, node in enumerate(range(row.begin, row.end)):
+            assert list(columns[row_mask(tree, row)[i]]) == ancestors(tree, node)
+        computed += range(row.begin, row.end)
+        kept = set(columns)
+    assert computed == list(range(len(tree.tokens)))
+
+
+def test_nothing_makes_an_empty_tree():
+    tree = build_tree([])
+    assert len(tree.tokens) == 0 and list(cut_rows(tree, 5)) == []
