@@ -46,6 +46,9 @@ test: model lint ## lint, unit tests, every notebook through nbval with outputs 
 	@echo "== Every notebook, executed, its outputs compared with those in the file"
 	@.venv/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS)
 
+fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
+	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_forward.py -q -k random_requests
+
 lint: $(READY) ## ruff over package, tests and notebook cells; the notebook conventions
 	@echo "== Style and notebook conventions"
 	@.venv/bin/ruff check $(SOURCES) book

@@ -1,4 +1,4 @@
-"""Small random-weight models of three architectures, tokenizers of several habits, and the embedded model."""
+"""Small random-weight models of four architectures, tokenizers of several habits, and the embedded model."""
 
 import os
 
@@ -11,6 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     Olmo2Config,
@@ -69,10 +71,13 @@ def make_model(architecture: str, vocabulary: int, context: int = 64):
         return LlamaForCausalLM(LlamaConfig(**llama_like, **shared)).eval()
     if architecture == "olmo2":
         return Olmo2ForCausalLM(Olmo2Config(**llama_like, **shared)).eval()
+    if architecture == "gpt_neox":
+        neox = {name: value for name, value in llama_like.items() if name != "num_key_value_heads"}
+        return GPTNeoXForCausalLM(GPTNeoXConfig(**neox, **shared)).eval()
     raise ValueError(architecture)
 
 
-@pytest.fixture(scope="session", params=["gpt2", "llama", "olmo2"])
+@pytest.fixture(scope="session", params=["gpt2", "llama", "olmo2", "gpt_neox"])
 def tiny(request):
     """A small model; Llama's with a tokenizer that puts BOS before every text, the others' without."""
     tokenizer = make_tokenizer(bos=request.param == "llama", trim_offsets=request.param == "olmo2")
