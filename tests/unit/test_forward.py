@@ -118,8 +118,82 @@ def test_a_sliding_window_is_noticed_when_requests_grow_longer_than_it():
         [" A", " B", " C"],
     )
     assert len(lm.tokenizer.encode(long[0][0])) > 40
-    with pytest.warns(UserWarning, match="it gives other numbers"):
+    with pytest.warns(UserWarning, match="looks back 40 tokens only, and the longest request has"):
         assert matches_the_oracle(lm, model64, *long)
+
+
+def test_positions_that_depend_on_the_longest_row_are_never_mixed():
+    """Long and dynamic RoPE choose frequencies by the longest row of a batch: the plain engine must not mix lengths."""
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "rope_theta": 10_000.0}
+    rope["original_max_position_embeddings"] = 24
+    lm = model_of("Phi3", **{**WIDER, "max_position_embeddings": 96}, rope_parameters=rope)
+    long = "The capital of France is Paris, and the capital of Germany is Berlin. London, Madrid, "
+    prompts = ["The capital of France is", "The end", long, long]
+    with pytest.warns(UserWarning, match="positions depend on the length"):
+        scores = nb.score_answers(lm, prompts + [long] * 3, [" Paris", ".", " is the", " and is", ".", "?", "!"])
+    for engine in ("auto", "plain"):
+        alone = [nb.score_answers(lm, s.prompt, [s.answer], engine=engine)[0] for s in scores]
+        for score, truth in zip(scores, alone, strict=True):
+            assert score.logprobs == pytest.approx(truth.logprobs, abs=1e-4)
+
+
+def test_attention_that_goes_by_the_place_in_the_row_is_refused():
+    """GPT-Neo's local attention counts places in the row: short requests are wrong as soon as the tree is wide."""
+    options = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "initializer_range": 0.3, "window_size": 16}
+    options |= {"attention_types": [[["global", "local"], 1]], "max_position_embeddings": 64}
+    lm = model_of("GPTNeo", **options)
+    answers = [f" {a}{b}{c}" for a in "abc" for b in "def" for c in "ghi"]
+    with pytest.warns(UserWarning, match="not only on depth"):
+        assert matches_the_oracle(lm, oracle.in_float64(lm.model), ["The capital of France is"] * 27, answers)
+
+
+@pytest.mark.parametrize("attention", ["flex_attention", "flash_attention_2"])
+def test_attention_that_takes_no_mask_of_ours_is_refused(gpt2, monkeypatch, attention):
+    monkeypatch.setattr(gpt2.model.config, "_attn_implementation_internal", attention)
+    assert "takes no tree mask" in forward._obstacle(gpt2.model, 10)
+
+
+def test_a_trial_holds_only_for_the_model_as_it_was():
+    lm = model_of("Mistral", **{**WIDER, "sliding_window": 64})
+    prompts, answers = random_requests(2)
+    assert matches_the_oracle(lm, oracle.in_float64(lm.model), prompts, answers, engine="packed")
+    lm.model.config.sliding_window = 8
+    with pytest.warns(UserWarning, match="looks back 8 tokens only"):
+        assert matches_the_oracle(lm, oracle.in_float64(lm.model), prompts, answers)
+
+    lm = model_of("Granite", **WIDER, logits_scaling=1.0)
+    assert matches_the_oracle(lm, oracle.in_float64(lm.model), prompts, answers, engine="packed")
+    lm.model.config.logits_scaling = lm.model.logits_scaling = 3.0
+    for engine in ("plain", "packed"):
+        assert matches_the_oracle(lm, oracle.in_float64(lm.model), prompts, answers, engine=engine)
+
+
+def test_requests_of_one_repeated_token_are_tried_out_too(tiny, tiny64):
+    prompts, answers = [" the the the the"] * 9, [" the" * n for n in range(1, 10)]
+    assert matches_the_oracle(tiny, tiny64, prompts, answers, engine="packed", token_budget=5)
+
+
+def test_a_spot_check_in_every_run_notices_what_the_trial_did_not(gpt2, monkeypatch):
+    lm = nb.wrap_model(make_model("gpt2", len(gpt2.tokenizer)), gpt2.tokenizer, "moody")
+    prompts, answers = random_requests(4)
+    truth = nb.score_answers(lm, prompts, answers, engine="packed")
+    original = forward._packed
+    monkeypatch.setattr(forward, "_packed", lambda *arguments: [(c[0] + 0.1, *c[1:]) for c in original(*arguments)])
+    with pytest.warns(UserWarning, match="packed, it gives other numbers"):
+        scores = nb.score_answers(lm, prompts, answers)
+    for score, right in zip(scores, truth, strict=True):
+        assert score.logprobs == pytest.approx(right.logprobs, abs=1e-4)
+    with pytest.raises(ValueError, match="packed, it gives other numbers"):
+        nb.score_answers(lm, prompts, answers, engine="packed")
+
+
+def test_bfloat16_is_packed_and_stays_near_float32(gpt2):
+    half = nb.wrap_model(make_model("llama", len(gpt2.tokenizer)).bfloat16(), gpt2.tokenizer, "half")
+    full = nb.wrap_model(make_model("llama", len(gpt2.tokenizer)), gpt2.tokenizer, "full")
+    prompts, answers = random_requests(5)
+    ours, theirs = (nb.score_answers(lm, prompts, answers, engine="packed") for lm in (half, full))
+    apart = [abs(a.mean - b.mean) for a, b in zip(ours, theirs, strict=True)]
+    assert sum(apart) / len(apart) < 0.1
 
 
 def test_every_distinct_prefix_is_read_once(gpt2, monkeypatch):
@@ -144,6 +218,7 @@ def test_many_answers_after_one_prompt_ask_for_its_logits_once(gpt2, monkeypatch
     letters = [f" {letter}" for letter in "ABCDEFGHIJ"]
     nb.score_answers(gpt2, "The end", letters, engine="packed")
     monkeypatch.setattr(gpt2.model.lm_head, "forward", lambda x: seen.append(len(x)) or original(x))
+    monkeypatch.setattr(forward, "SPOT_CHECK_FROM", 100)  # or one row is read a second time
     monkeypatch.setattr(forward, "LOGIT_ROWS", 3)  # fewer than the answers: the pairs of one node are split, too
     scores = nb.score_answers(gpt2, "The end", letters, engine="packed")
     distinct = {
