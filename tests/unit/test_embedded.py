@@ -56,7 +56,7 @@ def test_two_processes_at_once_build_one_copy_and_damage_is_mended(own_cache):
         file.seek(200_000_000)
         file.write(bytes([byte[0] ^ 1]))
     out, err = start(own_cache).communicate(timeout=300)
-    assert "is damaged; building it again" in err
+    assert "is damaged or of an older format; building it again" in err
     assert cache._is_intact(Path(out.strip()))
 
 
@@ -78,7 +78,9 @@ def test_a_manifest_that_is_missing_or_nonsense_means_damage(tmp_path):
     assert not cache._is_intact(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     assert not cache._is_intact(tmp_path)
-    (tmp_path / "manifest.json").write_text(f'{{"gguf": "{cache.GGUF_SHA256}", "files": {{"gone": "0"}}}}')
+    (tmp_path / "manifest.json").write_text(
+        f'{{"format": {cache.FORMAT}, "gguf": "{cache.GGUF_SHA256}", "files": {{"gone": "0"}}}}'
+    )
     assert not cache._is_intact(tmp_path)
 
 
