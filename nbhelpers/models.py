@@ -102,8 +102,8 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
         reason = " ".join(str(error).split())[:300]
         raise ValueError(
             f"cannot load {str(name or EMBEDDED_NAME)!r}: it is no local folder or .gguf file that holds a causal "
-            "language model in safetensors, and the Hub did not deliver it either. Check the spelling, the network, and that "
-            f"HF_HUB_OFFLINE is unset (it is {os.environ.get('HF_HUB_OFFLINE')!r}). transformers says: {reason}"
+            "language model in safetensors, and the Hub did not deliver it either. Check the spelling, the network, "
+            f"and that HF_HUB_OFFLINE is unset (it is {os.environ.get('HF_HUB_OFFLINE')!r}). In its words: {reason}"
         ) from error
     return wrap_model(model, tokenizer, EMBEDDED_NAME if name is None else str(name))
 
