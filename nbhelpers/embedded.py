@@ -23,8 +23,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 
@@ -130,8 +134,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     _say("Converting the model to safetensors (once, about 20 s) ...")
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    _check(model, tokenizer)
     # save_pretrained refuses a model that was quantised once; what it would write is written here instead.
-    if hasattr(model.config, "quantization_config"):  # transformers 5
+    if hasattr(model.config, "quantization_config"):  # depends on the version of transformers
         del model.config.quantization_config
     model.config.architectures = [type(model).__name__]
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -143,6 +148,23 @@ def _convert(gguf: Path, folder: Path) -> None:
         hashes = {file.name: _sha256(file) for file in sorted(building.iterdir())}
         (building / "manifest.json").write_text(json.dumps({"gguf": GGUF_SHA256, "files": hashes}, indent=1))
         os.replace(building, folder)
+
+
+def _check(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Hold the conversion to known values: versions of transformers have read this very file differently.
+
+    Version 5.0.0, for one, made a tokenizer of it that puts the start token before every text.
+    """
+    import torch
+
+    ids = tokenizer("The capital of France is")["input_ids"]
+    with torch.inference_mode():
+        paris = model(torch.tensor([ids])).logits[0, -1].softmax(-1).max().item()
+    if ids != [504, 3575, 282, 4649, 314] or abs(paris - 0.773) > 0.005:
+        raise OSError(
+            f"transformers {version('transformers')} reads the embedded model's GGUF file in another way than the "
+            f'versions that were tested (ids {ids}, " Paris" {paris:.3f}): run pip install -U transformers gguf'
+        )
 
 
 def _is_intact(folder: Path) -> bool:

@@ -95,3 +95,14 @@ def test_a_cache_folder_that_cannot_be_made_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("NBHELPERS_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(OSError, match="cannot make the cache folder"):
         cache.embedded_gguf()
+
+
+def test_a_conversion_that_reads_the_file_differently_is_refused(embedded):
+    """Some versions of transformers make a tokenizer of this file that puts the start token before every text."""
+
+    def with_start_token(text):
+        return {"input_ids": [1, *embedded.tokenizer(text)["input_ids"]]}
+
+    cache._check(embedded.model, embedded.tokenizer)
+    with pytest.raises(OSError, match=r"in another way than the versions that were tested \(ids \[1, 504"):
+        cache._check(embedded.model, with_start_token)
