@@ -47,7 +47,7 @@ test: model lint ## lint, unit tests, every notebook through nbval with outputs 
 	@.venv/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS)
 
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
-	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_forward.py -q -k random_requests
+	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_engines.py -q -k random_requests
 
 lint: $(READY) ## ruff over package, tests and notebook cells; the notebook conventions
 	@echo "== Style and notebook conventions"

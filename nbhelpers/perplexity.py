@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .forward import log_probabilities, score_rows
+import numpy as np
+
+from .engines import score_rows
+from .forward import log_probabilities
 from .models import LanguageModel
-from .scoring import encode_with_spans, exp, require_text, with_context
+from .scoring import encode_with_spans, exp, own_prefix, require_text, with_context
 
 
 @dataclass(frozen=True)
@@ -106,21 +109,23 @@ def perplexity(
     if not texts:
         raise ValueError("there is no text to measure: the list is empty")
     window, stride = _check_windows(lm, window, stride)
+    prefix = own_prefix(lm.tokenizer)
     rows, scored_texts, first_token = [], [], ""
     for number, one in enumerate(texts):
         name = "the text" if isinstance(text, str) else f"text {number}"
         require_text(one, name)
         ids, spans = encode_with_spans(lm, one)
-        row, first = with_context(lm, ids, 0, name)
+        row, first = with_context(lm, ids, 0, prefix, name)
+        everything = np.array(row, dtype=np.int32)
         first_token = lm.tokenizer.decode(row[:first])
         # A start token that the text itself brings is context: its characters are not counted either.
         scored_texts.append(one[spans[len(ids) - len(row) + first][0] :])
         for begin, scored, end in sliding_windows(len(row) - first, window, stride):
             # Positions in the text, moved by the tokens that stand before it: the window reads
             # row[begin + first - 1 : end + first - 1] and predicts the token after each.
-            rows.append((row[begin + first - 1 : end + first], scored - begin + 1))
+            rows.append((everything[begin + first - 1 : end + first], scored - begin + 1))
     # Windows begin at different places and share no prefix: there is nothing to pack.
-    scores = score_rows(
+    (logprobs,) = score_rows(
         lm,
         rows,
         log_probabilities,
@@ -130,8 +135,8 @@ def perplexity(
         progress=progress,
     )
     return Perplexity(
-        nats=-math.fsum(score.double().sum().item() for (score,) in scores),
-        tokens=sum(len(score) for (score,) in scores),
+        nats=-logprobs.double().sum().item(),
+        tokens=len(logprobs),
         words=sum(len(one.split()) for one in scored_texts),
         characters=sum(map(len, scored_texts)),
         bytes=sum(len(one.encode()) for one in scored_texts),

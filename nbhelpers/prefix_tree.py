@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Tokens = Sequence[int] | np.ndarray
+
 
 @dataclass(frozen=True)
 class PrefixTree:
@@ -27,14 +29,14 @@ class PrefixTree:
     tokens, depths, parents : int arrays [nodes]
         For each node its token, the number of tokens before it, and the node of the prefix that is one shorter
         (-1 for a beginning). A parent always comes before its children.
-    nodes_of : list of int arrays
-        For each sequence, the node of each of its prefixes.
+    ends : int array [sequences]
+        For each sequence its last node, the one that stands for the whole of it.
     """
 
     tokens: np.ndarray
     depths: np.ndarray
     parents: np.ndarray
-    nodes_of: list[np.ndarray]
+    ends: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,44 +55,46 @@ class Row:
     path: np.ndarray
 
 
-def build_tree(sequences: Sequence[Sequence[int]]) -> PrefixTree:
-    """The tree of all distinct prefixes of `sequences`."""
-    tokens, parents, children = [], [], []
-    roots: dict[int, int] = {}
-    found = []
-    for sequence in sequences:
-        node, siblings, nodes = -1, roots, []
-        for token in sequence:
-            child = siblings.get(token)
-            if child is None:
-                child = siblings[token] = len(tokens)
-                tokens.append(token)
-                parents.append(node)
-                children.append({})
-            node, siblings = child, children[child]
-            nodes.append(node)
-        found.append(nodes)
-    walk = list(_depth_first(roots, children))
-    place = np.empty(len(walk) + 1, dtype=np.int64)
-    place[walk] = np.arange(len(walk))
-    place[-1] = -1  # the parent of a beginning stays -1
-    new_parents = place[np.array(parents, dtype=np.int64)[walk]] if walk else np.empty(0, dtype=np.int64)
-    depths = np.zeros(len(walk), dtype=np.int64)
-    for node, parent in enumerate(new_parents):
-        if parent >= 0:
-            depths[node] = depths[parent] + 1
-    new_tokens = np.array(tokens, dtype=np.int64)[walk] if walk else np.empty(0, dtype=np.int64)
-    return PrefixTree(new_tokens, depths, new_parents, [place[nodes] for nodes in found])
+def build_tree(sequences: Sequence[Tokens]) -> PrefixTree:
+    """The tree of all distinct prefixes of `sequences`, none of them empty.
+
+    In lexicographic order, sequences that begin alike are neighbours. Each adds to the tree what it does not share
+    with the one before it, and the nodes come in the order of a depth-first walk.
+    """
+    sequences = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
+    # Written with the most significant byte first, numbers sort like the bytes they are made of.
+    order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
+    nothing = np.empty(0, dtype=np.int64)
+    tokens, depths, parents = [nothing], [nothing], [nothing]
+    ends = np.empty(len(sequences), dtype=np.int64)
+    before, nodes, size = nothing, nothing, 0
+    for i in order:
+        sequence = sequences[i]
+        shared = _common_prefix(before, sequence)
+        new = np.arange(size, size + len(sequence) - shared)
+        nodes = np.concatenate([nodes[:shared], new])
+        tokens.append(sequence[shared:])
+        depths.append(np.arange(shared, len(sequence)))
+        parents.append(np.concatenate([[-1], nodes])[shared:-1])
+        ends[i] = nodes[-1]
+        before, size = sequence, size + len(new)
+    return PrefixTree(np.concatenate(tokens), np.concatenate(depths), np.concatenate(parents), ends)
+
+
+def last_nodes(tree: PrefixTree, node: int, count: int) -> np.ndarray:
+    """The last `count` nodes on the way from the root to `node`, `node` included, from the root down."""
+    found = np.empty(count, dtype=np.int64)
+    for place in range(count - 1, -1, -1):
+        found[place] = node
+        node = tree.parents[node]
+    return found
 
 
 def cut_rows(tree: PrefixTree, row_length: int) -> Iterator[Row]:
     """Cut the walk into rows of at most `row_length` nodes."""
     for begin in range(0, len(tree.tokens), row_length):
-        path, node = [], tree.parents[begin]
-        while node >= 0:
-            path.append(node)
-            node = tree.parents[node]
-        yield Row(begin, min(begin + row_length, len(tree.tokens)), np.array(path[::-1], dtype=np.int64))
+        path = last_nodes(tree, tree.parents[begin], tree.depths[begin])
+        yield Row(begin, min(begin + row_length, len(tree.tokens)), path)
 
 
 def row_mask(tree: PrefixTree, row: Row) -> np.ndarray:
@@ -110,9 +114,7 @@ def row_mask(tree: PrefixTree, row: Row) -> np.ndarray:
     return mask
 
 
-def _depth_first(roots: dict[int, int], children: Sequence[dict[int, int]]) -> Iterator[int]:
-    waiting = list(roots.values())[::-1]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting += list(children[node].values())[::-1]
+def _common_prefix(one: np.ndarray, other: np.ndarray) -> int:
+    length = min(len(one), len(other))
+    differences = np.flatnonzero(one[:length] != other[:length])
+    return int(differences[0]) if len(differences) else length

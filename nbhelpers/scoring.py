@@ -11,7 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from .forward import Engine, log_probabilities, score_rows
+import numpy as np
+
+from .engines import Engine, score_rows
+from .forward import first_scored, log_probabilities
 from .models import LanguageModel
 
 if TYPE_CHECKING:
@@ -176,37 +179,42 @@ def score_answers(
     prompts, answers = _pair_up(prompts, answers)
     if boundary not in ("joint", "split"):
         raise ValueError(f"boundary={boundary!r} is unknown: give 'joint' or 'split'")
+    if not answers:
+        return []
+    prefix = own_prefix(lm.tokenizer)
     # Equal requests share one row; `place` maps each request to its row, `asker` each row to its first request.
-    rows: dict[tuple[tuple[int, ...], int], int] = {}
-    place, asker, readings = [], [], []
+    known: dict[tuple[bytes, int], int] = {}
+    rows, place, asker, readings = [], [], [], []
     for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        row, first, tokens, straddles = _encode_pair(lm, prompt, answer, boundary, f"item {number}")
-        place.append(rows.setdefault((row, first), len(rows)))
+        row, first, tokens, straddles = _encode_pair(lm, prompt, answer, boundary, prefix, f"item {number}")
+        ids = np.array(row, dtype=np.int32)
+        place.append(known.setdefault((ids.tobytes(), first), len(rows)))
         readings.append((tokens, straddles))
-        if len(asker) < len(rows):
+        if place[-1] == len(rows):
+            rows.append((ids, first))
             asker.append(number)
-    distinct = list(rows)
-    scored = score_rows(
+    logprobs, greedy = score_rows(
         lm,
-        distinct,
+        rows,
         _logprob_and_greedy,
         lambda i: f"item {asker[i]}",
         engine=engine,
         token_budget=token_budget,
         progress=progress,
     )
+    starts = first_scored(rows)
     results = []
     for prompt, answer, i, (tokens, straddles) in zip(prompts, answers, place, readings, strict=True):
-        row, first = distinct[i]
-        logprobs, greedy = scored[i]
+        ids, first = rows[i]
+        mine = slice(starts[i], starts[i + 1])
         results.append(
             AnswerScore(
                 prompt=prompt,
                 answer=answer,
-                token_ids=row[first:],
+                token_ids=tuple(ids[first:].tolist()),
                 tokens=tokens,
-                logprobs=tuple(logprobs.tolist()),
-                is_greedy=bool(greedy.all()),
+                logprobs=tuple(logprobs[mine].tolist()),
+                is_greedy=bool(greedy[mine].all()),
                 merged_boundary=straddles,
             )
         )
@@ -242,10 +250,11 @@ def token_scores(lm: LanguageModel, text: str, *, top: int = 5) -> list[TokenSco
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top={top!r}: give the number of alternatives to keep, 1 or more")
     ids, spans = encode_with_spans(lm, text)
-    row, first = with_context(lm, ids, 0, "the text")
+    row, first = with_context(lm, ids, 0, own_prefix(lm.tokenizer), "the text")
     require_fit(lm, row, "the text")
-    ((logprobs, ranks, entropies, best, best_ids),) = score_rows(
-        lm, [(row, first)], lambda logits, targets: _token_columns(logits, targets, top), lambda _: "the text"
+    rows = [(np.array(row), first)]
+    logprobs, ranks, entropies, best, best_ids = score_rows(
+        lm, rows, lambda logits, targets: _token_columns(logits, targets, top), lambda _: "the text"
     )
     scored = len(row) - first
     tokens = span_texts(lm, text, ids, spans)[-scored:]
@@ -305,8 +314,10 @@ def span_texts(lm: LanguageModel, text: str, ids: Sequence[int], spans: Sequence
     """The text of each token: its piece of `text`, unless it is only a part of a character."""
     pieces = []
     for token_id, (start, end) in zip(ids, spans, strict=True):
-        piece = token_text(lm, token_id)
-        pieces.append(piece if "\ufffd" in piece else text[start:end])
+        piece = text[start:end]
+        if not piece.isascii() and "\ufffd" in (part := token_text(lm, token_id)):
+            piece = part
+        pieces.append(piece)
     return tuple(pieces)
 
 
@@ -318,15 +329,16 @@ def token_text(lm: LanguageModel, token_id: int) -> str:
     return both.removeprefix(before)
 
 
-def with_context(lm: LanguageModel, ids: tuple[int, ...], first: int, name: str) -> tuple[tuple[int, ...], int]:
+def with_context(
+    lm: LanguageModel, ids: tuple[int, ...], first: int, prefix: tuple[int, ...], name: str
+) -> tuple[tuple[int, ...], int]:
     """Put before `ids` what must stand there, and move the index of the first scored token along.
 
-    That is what the tokenizer itself puts before any text (BOS for Llama, nothing for GPT-2). If this leaves
-    nothing before the first scored token, it is BOS, else EOS. Ids that begin so already, as a rendered chat
-    template does, are left alone: that first token is context and is not scored.
+    That is the `prefix` which the tokenizer itself puts before any text (BOS for Llama, nothing for GPT-2). If
+    this leaves nothing before the first scored token, it is BOS, else EOS. Ids that begin so already, as a rendered
+    chat template does, are left alone: that first token is context and is not scored.
     """
     tokenizer = lm.tokenizer
-    prefix = _own_prefix(tokenizer)
     if not prefix and first == 0:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if start is None:
@@ -342,7 +354,7 @@ def with_context(lm: LanguageModel, ids: tuple[int, ...], first: int, name: str)
     return ids, max(first, len(prefix))
 
 
-def _own_prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def own_prefix(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """The special tokens that the tokenizer puts before a text of its own accord."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     dressed = tokenizer("a")["input_ids"]
@@ -399,7 +411,7 @@ def _pair_up(prompts: str | Iterable[str], answers: Iterable[str]) -> tuple[list
 
 
 def _encode_pair(
-    lm: LanguageModel, prompt: str, answer: str, boundary: Boundary, name: str
+    lm: LanguageModel, prompt: str, answer: str, boundary: Boundary, prefix: tuple[int, ...], name: str
 ) -> tuple[tuple[int, ...], int, tuple[str, ...], bool]:
     """The row that scores `answer` after `prompt`, where the answer begins in it, its tokens, and any straddling."""
     if boundary == "split":
@@ -412,7 +424,7 @@ def _encode_pair(
         straddles = first < len(ids) and prompt[spans[first][0] :].strip(" ") != ""
     if first == len(ids):
         raise ValueError(f"{name}: the tokenizer of {lm.name!r} makes no token of the answer {answer!r:.60}")
-    row, start = with_context(lm, ids, first, name)
+    row, start = with_context(lm, ids, first, prefix, name)
     require_fit(lm, row, f"{name} (prompt and answer)")
     return row, start, tokens[len(tokens) - (len(row) - start) :], straddles
 

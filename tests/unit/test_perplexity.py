@@ -159,7 +159,7 @@ def test_logits_are_never_all_there_at_once(gpt2, monkeypatch):
     sizes = []
     original = gpt2.model.lm_head.forward
     monkeypatch.setattr(gpt2.model.lm_head, "forward", lambda x: sizes.append(x.shape[0]) or original(x))
-    forward._head_is_separable(gpt2.model)
+    forward.head_is_separable(gpt2.model)
     sizes.clear()
     nb.perplexity(gpt2, TEXT, 64, 64)
     assert max(sizes) <= 10 and sum(sizes) == len(gpt2.tokenizer.encode(TEXT))

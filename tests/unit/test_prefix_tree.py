@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from nbhelpers.prefix_tree import build_tree, cut_rows, row_mask
+from nbhelpers.prefix_tree import build_tree, cut_rows, last_nodes, row_mask
 
 SEQUENCES = [
     [1, 2, 3, 4],
@@ -46,10 +46,19 @@ def test_there_is_one_node_for_each_distinct_prefix(sequences):
 @pytest.mark.parametrize("sequences", CASES)
 def test_each_sequence_finds_its_prefixes(sequences):
     tree = build_tree(sequences)
-    for sequence, nodes in zip(sequences, tree.nodes_of, strict=True):
-        assert ancestors(tree, nodes[-1]) == list(nodes)
+    for sequence, end in zip(sequences, tree.ends, strict=True):
+        nodes = last_nodes(tree, end, len(sequence))
+        assert list(nodes) == ancestors(tree, end)
         assert list(tree.tokens[nodes]) == sequence
         assert list(tree.depths[nodes]) == list(range(len(sequence)))
+        assert list(last_nodes(tree, end, 1)) == [end]
+
+
+def test_token_numbers_of_more_than_a_byte_keep_siblings_together():
+    """Sorted by their bytes in the wrong order, 256 would come before 1 and [1, 2] would part from [1, 3]."""
+    tree = build_tree([[1, 2], [256, 4], [1, 3], [70_000], [1, 2, 300]])
+    assert len(tree.tokens) == 7
+    assert list(tree.parents) == [-1, 0, 1, 0, -1, 4, -1]
 
 
 @pytest.mark.parametrize("sequences", CASES)

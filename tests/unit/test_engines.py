@@ -12,8 +12,7 @@ from conftest import TRAINING_TEXT, make_model, make_tokenizer
 from test_scoring import ANSWERS, PROMPTS, agree, start_tokens
 
 import nbhelpers as nb
-from nbhelpers import forward
-from nbhelpers.scoring import _logprob_and_greedy
+from nbhelpers import engines, forward
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
 WIDER = {**SIZE, "intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 64}
@@ -150,7 +149,7 @@ def test_attention_that_goes_by_the_place_in_the_row_is_refused():
 @pytest.mark.parametrize("attention", ["flex_attention", "flash_attention_2"])
 def test_attention_that_takes_no_mask_of_ours_is_refused(gpt2, monkeypatch, attention):
     monkeypatch.setattr(gpt2.model.config, "_attn_implementation_internal", attention)
-    assert "takes no tree mask" in forward._obstacle(gpt2.model, 10)
+    assert "takes no tree mask" in engines._obstacle(gpt2.model, 10)
 
 
 def test_a_trial_holds_only_for_the_model_as_it_was():
@@ -177,8 +176,13 @@ def test_a_spot_check_in_every_run_notices_what_the_trial_did_not(gpt2, monkeypa
     lm = nb.wrap_model(make_model("gpt2", len(gpt2.tokenizer)), gpt2.tokenizer, "moody")
     prompts, answers = random_requests(4)
     truth = nb.score_answers(lm, prompts, answers, engine="packed")
-    original = forward._packed
-    monkeypatch.setattr(forward, "_packed", lambda *arguments: [(c[0] + 0.1, *c[1:]) for c in original(*arguments)])
+    original = engines.score_packed
+
+    def slightly_off(*arguments):
+        logprobs, *others = original(*arguments)
+        return logprobs + 0.1, *others
+
+    monkeypatch.setattr(engines, "score_packed", slightly_off)
     with pytest.warns(UserWarning, match="packed, it gives other numbers"):
         scores = nb.score_answers(lm, prompts, answers)
     for score, right in zip(scores, truth, strict=True):
@@ -218,7 +222,7 @@ def test_many_answers_after_one_prompt_ask_for_its_logits_once(gpt2, monkeypatch
     letters = [f" {letter}" for letter in "ABCDEFGHIJ"]
     nb.score_answers(gpt2, "The end", letters, engine="packed")
     monkeypatch.setattr(gpt2.model.lm_head, "forward", lambda x: seen.append(len(x)) or original(x))
-    monkeypatch.setattr(forward, "SPOT_CHECK_FROM", 100)  # or one row is read a second time
+    monkeypatch.setattr(engines, "SPOT_CHECK_FROM", 100)  # or one row is read a second time
     monkeypatch.setattr(forward, "LOGIT_ROWS", 3)  # fewer than the answers: the pairs of one node are split, too
     scores = nb.score_answers(gpt2, "The end", letters, engine="packed")
     distinct = {
@@ -281,7 +285,3 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(gpt2, monkeypatch, en
 def test_an_unknown_engine_is_named(gpt2):
     with pytest.raises(ValueError, match="engine='fast' is unknown: give 'auto', 'packed' or 'plain'"):
         nb.score_answers(gpt2, "The end", ["."], engine="fast")
-
-
-def test_no_rows_give_no_results(gpt2):
-    assert forward.score_rows(gpt2, [], _logprob_and_greedy, str) == []
