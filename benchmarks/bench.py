@@ -1,0 +1,202 @@
+"""Time `nbhelpers` against its peers: `make bench`, or `.venv/bin/python benchmarks/bench.py --help`.
+
+Each tool runs in a process of its own, all alive at once and idle in turn. A round runs every tool once, one right
+after the other, so that whatever else the machine does meets them all; a ratio is taken within a round, and the median
+over the rounds is reported. Everything measured is written to results.json after every step, and the report
+(`report.py`) is made of that file alone. Stopped with Ctrl-C, it keeps what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import workloads
+from tqdm import tqdm
+
+from nbhelpers.embedded import embedded_folder
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+PEERS_PYTHON = HERE / ".venv/bin/python"
+PEERS = ("lm-eval", "minicons")
+BATCHES = (1, 4, 8, 16)
+# How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every
+# question, so that a fifth of A costs them a fifth of its time: `growth` holds them to that.
+TRIAL = {"A": 4, "B": 8, "C": 8, "D": 12}
+SAMPLE = {"A": (20, 100), "B": (50, 50), "C": (20, 100), "D": (100, 100)}
+
+
+class Worker:
+    """A tool in its own process: a job goes in as a line of JSON, an answer comes out."""
+
+    def __init__(self, tool: str, precision: str) -> None:
+        python = str(PEERS_PYTHON) if tool in (*PEERS, "guide") else sys.executable
+        command = [python, str(HERE / "worker.py"), tool, str(embedded_folder()), precision]
+        self.tool = tool
+        self.log = open(HERE / f"worker-{tool}.log", "w")  # noqa: SIM115 (it stays open as long as the worker lives)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
+        self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.tool} stopped: benchmarks/worker-{self.tool}.log says why")
+        return json.loads(line)
+
+    def run(self, workload: str, size: int | None = None, batch: int = 1, **job: Any) -> dict[str, Any]:
+        print(
+            json.dumps(job | {"workload": workload, "size": size, "batch": batch}), file=self.process.stdin, flush=True
+        )
+        answer = self._answer()
+        if "error" in answer:
+            raise SystemExit(f"{self.tool} on workload {workload}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.log.close()
+
+
+def best_batch(workers: dict[str, Worker], workload: str, note: dict[str, Any]) -> tuple[str, int]:
+    """The fastest peer on a part of the workload, and its batch size."""
+    trials = {}
+    for peer in PEERS:
+        workers[peer].run(workload, 1)
+        for batch in BATCHES:
+            trials[peer, batch] = workers[peer].run(workload, TRIAL[workload], batch)["seconds"]
+    note["trials"] = {f"{peer}, batch {batch}": seconds for (peer, batch), seconds in trials.items()}
+    return min(trials, key=trials.get)
+
+
+def compare(workers: dict[str, Worker], workload: str, rounds: int, full: bool, save: Any) -> dict[str, Any]:
+    """Workload A, B, C or D: our time, the best peer's and the floor's, in rounds."""
+    found: dict[str, Any] = {"rounds": []}
+    peer, batch = best_batch(workers, workload, found)
+    sample, whole = SAMPLE[workload]
+    sample = whole if full else sample
+    found |= {"peer": peer, "batch": batch, "peer_questions": sample, "questions": whole}
+    for tool in ("nbhelpers", "floor"):
+        workers[tool].run(workload, 2)
+    for _ in tqdm(range(rounds), desc=workload):
+        ours = workers["nbhelpers"].run(workload)
+        theirs = workers[peer].run(workload, sample, batch)
+        floor = workers["floor"].run(workload)
+        apart = [abs(a - b) for a, b in zip(ours["results"], theirs["results"], strict=False)]
+        times = {"ours": ours["seconds"], "peer": theirs["seconds"] * whole / sample, "floor": floor["seconds"]}
+        found["rounds"].append(times | {"apart_median": median(apart), "apart_max": max(apart)})
+        save(found)
+    found["ours"], found["theirs"] = ours["results"], theirs["results"]
+    return found
+
+
+def compare_perplexity(workers: dict[str, Worker], rounds: int, save: Any) -> dict[str, Any]:
+    """Workload E: disjoint windows against lm-eval, a stride of 512 against the guide's loop."""
+    found: dict[str, Any] = {"rounds": []}
+    trials = {batch: workers["lm-eval"].run("E", batch=batch)["seconds"] for batch in BATCHES}
+    found["trials"] = {f"lm-eval, batch {batch}": seconds for batch, seconds in trials.items()}
+    found["batch"] = min(trials, key=trials.get)
+    for _ in tqdm(range(rounds), desc="E"):
+        jobs = {
+            "disjoint": workers["nbhelpers"].run("E", stride=1024),
+            "lm-eval": workers["lm-eval"].run("E", batch=found["batch"]),
+            "stride 512": workers["nbhelpers"].run("E", stride=512),
+            "guide": workers["guide"].run("E", stride=512),
+        }
+        found["rounds"].append({name: answer["seconds"] for name, answer in jobs.items()})
+        found["nats"] = {name: -answer["results"][0] for name, answer in jobs.items()}
+        save(found)
+    return found
+
+
+def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
+    """Highest memory above the loaded model in a fresh process, after one short request that loads the weights."""
+    batches = {"A": results["A"]["batch"] if results["A"]["peer"] == "lm-eval" else 1, "E": results["E"]["batch"]}
+    found = {}
+    for workload in ("A", "E"):
+        for tool, batch in (("nbhelpers", 1), ("lm-eval", 1), ("lm-eval", batches[workload])):
+            worker = Worker(tool, precision)
+            worker.run("D", 1)
+            # A peak does not grow with the questions, and the peers take long over them.
+            size = 8 if tool == "lm-eval" else None
+            label = tool if tool == "nbhelpers" else f"{tool}, batch {batch}"
+            found[f"{workload}: {label}"] = worker.run(workload, size, batch, stride=1024)["extra_bytes"]
+            worker.close()
+    return found
+
+
+def growth(workers: dict[str, Worker], batch: int) -> dict[str, Any]:
+    """Our time on A from 100 to 1,600 questions, and lm-eval's on 20 and 100, which shows that a part is enough."""
+    ours = {size: workers["nbhelpers"].run("A", size) for size in tqdm((100, 200, 400, 800, 1600), desc="growth")}
+    peer = {size: workers["lm-eval"].run("A", size, batch)["seconds"] for size in (20, 100)}
+    return {
+        "ours": {size: answer["seconds"] for size, answer in ours.items()},
+        "extra_bytes": {size: answer["extra_bytes"] for size, answer in ours.items()},
+        "lm-eval": peer,
+    }
+
+
+def machine() -> dict[str, str]:
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    versions = {name: version(name) for name in ("torch", "transformers")}
+    return {"cpu": names[0], "cores": str(len(names)), "python": platform.python_version(), **versions}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how often every tool runs each workload (default 5)")
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], metavar="PRECISION")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        default=["A", "B", "C", "D", "E", "memory", "growth"],
+        help="what to measure (default: all)",
+    )
+    parser.add_argument("--full", action="store_true", help="give the peers all questions of A and C (hours)")
+    options = parser.parse_args()
+    if not PEERS_PYTHON.exists():
+        parser.error("the peers are not installed: `make bench` does it")
+    torch.set_num_threads(2)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results["machine"] = machine()
+
+    for precision in options.precisions:
+        mine = results.setdefault(precision, {})
+
+        def save(part: str, found: Any, mine: dict[str, Any] = mine) -> None:
+            mine[part] = found
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+        print(f"== {precision}: loading nbhelpers, the floor, {', '.join(PEERS)} and the guide's loop")
+        workers = {tool: Worker(tool, precision) for tool in ("nbhelpers", "floor", *PEERS, "guide")}
+        for part in options.parts:
+            if part in workloads.REQUESTS:
+                save(
+                    part,
+                    compare(workers, part, options.rounds, options.full, lambda found, part=part: save(part, found)),
+                )
+            elif part == "E":
+                save(part, compare_perplexity(workers, options.rounds, lambda found: save("E", found)))
+            elif part == "growth" and precision == options.precisions[0]:
+                save(part, growth(workers, mine["A"]["batch"]))
+        for worker in workers.values():
+            worker.close()
+        if "memory" in options.parts:
+            save("memory", peak_memory(precision, mine))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""One tool, loaded once, that times what it is told to: `python worker.py TOOL MODEL_FOLDER PRECISION`.
+
+The benchmark (`bench.py`) starts a worker per tool, each in the environment that has the tool, and talks to it in
+lines of JSON. A job names a workload, its size and a batch size; the answer holds seconds, peak memory and results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import workloads
+
+THREADS = 2
+WINDOW = 1024
+# A tool takes a job and returns one log-probability per request, or the sum of all for the long text.
+Tool = Callable[[dict[str, Any]], list[float]]
+
+
+def nbhelpers(folder: str, precision: str) -> Tool:
+    import nbhelpers as nb
+
+    lm = nb.load_model(folder, device="cpu", dtype=precision)
+
+    def run(job: dict[str, Any]) -> list[float]:
+        if job["workload"] == "E":
+            return [-nb.perplexity(lm, workloads.long_text(), window=WINDOW, stride=job["stride"]).nats]
+        prompts, answers = zip(*workloads.requests(job["workload"], job["size"]), strict=True)
+        return [score.total for score in nb.score_answers(lm, prompts, answers)]
+
+    return run
+
+
+def floor(folder: str, precision: str) -> Tool:
+    """What no engine can beat: one plain forward over as many distinct tokens, the head at as many positions.
+
+    The distinct tokens of a workload stand in rows of 512, each a text of its own, without mask or cache.
+    """
+    import numpy as np
+    import torch
+
+    import nbhelpers as nb
+    from nbhelpers.forward import LOGIT_ROWS, log_probabilities
+    from nbhelpers.prefix_tree import build_tree, last_nodes
+
+    lm = nb.load_model(folder, device="cpu", dtype=precision)
+
+    def run(job: dict[str, Any]) -> list[float]:
+        pairs = workloads.requests(job["workload"], job["size"])
+        rows = [(lm.tokenizer(a + b)["input_ids"][:-1], len(lm.tokenizer(b)["input_ids"])) for a, b in pairs]
+        tree = build_tree([ids for ids, _ in rows])
+        asked = [last_nodes(tree, end, count) for end, (_, count) in zip(tree.ends, rows, strict=True)]
+        tokens, wanted, sums = torch.from_numpy(tree.tokens), torch.from_numpy(np.unique(np.concatenate(asked))), []
+        with torch.inference_mode():
+            job["begun"] = time.perf_counter()  # the tree is not part of the floor
+            for begin in range(0, len(tokens), 512):
+                row = tokens[begin : begin + 512]
+                here = wanted[(wanted >= begin) & (wanted < begin + 512)] - begin
+                states = lm.model.base_model(input_ids=row[None], use_cache=False).last_hidden_state[0, here]
+                for few in range(0, len(states), LOGIT_ROWS):
+                    logits = lm.model.lm_head(states[few : few + LOGIT_ROWS]).float()
+                    sums.append(log_probabilities(logits, row[here[few : few + LOGIT_ROWS]])[0].sum().item())
+        return sums
+
+    return run
+
+
+def lm_eval(folder: str, precision: str) -> Tool:
+    import logging
+
+    logging.disable(logging.WARNING)
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(folder, device="cpu", dtype=precision, logits_cache=False)
+
+    def run(job: dict[str, Any]) -> list[float]:
+        model.batch_size_per_gpu = job["batch"]
+        if job["workload"] == "E":
+            model._max_length = WINDOW
+            requests = [SimpleNamespace(args=(workloads.long_text(),))]
+            return model.loglikelihood_rolling(requests, disable_tqdm=True)
+        # It shares the forward pass of one-token answers only with its cache, whose fault does not show there.
+        model.logits_cache = job["workload"] == "C"
+        requests = [SimpleNamespace(args=pair) for pair in workloads.requests(job["workload"], job["size"])]
+        return [total for total, _ in model.loglikelihood(requests, disable_tqdm=True)]
+
+    return run
+
+
+def minicons(folder: str, precision: str) -> Tool:
+    from minicons.scorer import IncrementalLMScorer
+
+    scorer = IncrementalLMScorer(*_load(folder, precision)[:1], "cpu", tokenizer=_load(folder, precision)[1])
+
+    def run(job: dict[str, Any]) -> list[float]:
+        totals = []
+        for batch in workloads.in_batches(workloads.requests(job["workload"], job["size"]), job["batch"]):
+            prompts, answers = map(list, zip(*batch, strict=True))
+            totals += scorer.conditional_score(prompts, answers, separator="", reduction=lambda x: x.sum().item())
+        return totals
+
+    return run
+
+
+def guide(folder: str, precision: str) -> Tool:
+    """The loop of the Hugging Face guide to perplexity: a window at a time, labels of -100 for what it has scored."""
+    import torch
+
+    model, tokenizer = _load(folder, precision)
+
+    def run(job: dict[str, Any]) -> list[float]:
+        ids = tokenizer(workloads.long_text(), return_tensors="pt", verbose=False).input_ids
+        total, scored = 0.0, 0
+        with torch.no_grad():
+            for begin in range(0, ids.shape[1], job["stride"]):
+                end = min(begin + WINDOW, ids.shape[1])
+                window = ids[:, begin:end]
+                labels = window.clone()
+                labels[:, : scored - begin] = -100
+                loss = model(window, labels=labels).loss
+                total -= loss.item() * ((labels != -100).sum().item() - 1)
+                scored = end
+                if end == ids.shape[1]:
+                    break
+        return [total]
+
+    return run
+
+
+def _load(folder: str, precision: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=precision).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def memory(name: str) -> int:
+    """A line of Linux's /proc/self/status, in bytes: VmRSS (now) or VmHWM (the highest so far)."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024
+
+
+TOOLS = {"nbhelpers": nbhelpers, "floor": floor, "lm-eval": lm_eval, "minicons": minicons, "guide": guide}
+
+
+def main() -> None:
+    name, folder, precision = sys.argv[1:]
+    warnings.simplefilter("ignore")
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a tool prints goes to the error stream and does not mix with the answers
+    import torch
+
+    torch.set_num_threads(THREADS)
+    tool = TOOLS[name](folder, precision)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        Path("/proc/self/clear_refs").write_text("5")  # the highest memory so far becomes that of now
+        before = memory("VmRSS")
+        job["begun"] = time.perf_counter()
+        try:
+            results = tool(job)
+            seconds = time.perf_counter() - job["begun"]
+            answer = {"seconds": seconds, "extra_bytes": memory("VmHWM") - before, "results": results}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}".strip().splitlines()[0]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

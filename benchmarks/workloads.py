@@ -1,0 +1,93 @@
+"""What is timed: five lists of requests, cut from the book's passages, the same for every tool.
+
+Speed depends on the number of tokens and on what they share, not on what they say. So questions and answers are runs
+of words from the passages; the first answer to each question is the one that really comes next in the passage. No
+tokenizer is used here: lengths are set in words, at about 1.4 tokens each, and the report counts the tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+PASSAGES = Path(__file__).parent.parent / "book/data/passages.jsonl"
+KINDS = ("story", "news", "technical", "dialogue", "instructions")
+CHOICES = 4
+
+Request = tuple[str, str]
+
+
+def shared_examples(questions: int = 100) -> list[Request]:
+    """A: the same five solved examples before every question, four answers to each."""
+    rng = random.Random("A")
+    examples = "".join(
+        f"Passage: {text}\nNext: {after}\n\n" for text, after in (_excerpt(rng, 45, 6) for _ in range(5))
+    )
+    requests = []
+    for _ in range(questions):
+        text, right = _excerpt(rng, 32, 6)
+        answers = [right] + [_excerpt(rng, 1, 6)[1] for _ in range(CHOICES - 1)]
+        requests += [(f"{examples}Passage: {text}\nNext:", f" {answer}") for answer in answers]
+    return requests
+
+
+def unlike_endings(questions: int = 50) -> list[Request]:
+    """B: no examples, a context of medium length, four long endings."""
+    rng = random.Random("B")
+    requests = []
+    for _ in range(questions):
+        text, right = _excerpt(rng, 45, 18)
+        endings = [right] + [_excerpt(rng, 1, 18)[1] for _ in range(CHOICES - 1)]
+        requests += [(text, f" {ending}") for ending in endings]
+    return requests
+
+
+def letters(questions: int = 100) -> list[Request]:
+    """C: as A, but the answers are the letters A to D."""
+    prompts = [prompt for prompt, _ in shared_examples(questions)]
+    return [(prompt, f" {'ABCD'[i % CHOICES]}") for i, prompt in enumerate(prompts)]
+
+
+def unrelated(prompts: int = 100) -> list[Request]:
+    """D: nothing is shared; one answer to each prompt, of 15 to 290 words."""
+    rng = random.Random("D")
+    spread = [15 + round(275 * i / max(1, prompts - 1)) for i in range(prompts)]
+    rng.shuffle(spread)
+    # A number in front keeps two excerpts from beginning alike.
+    return [(f"{i}. {text}", f" {after}") for i, (text, after) in enumerate(_excerpt(rng, n, 6) for n in spread)]
+
+
+def long_text() -> str:
+    """E: the English passages one after the other, then in reverse, then a few of them again."""
+    texts = _texts()
+    return "\n\n".join(texts + texts[::-1] + texts[:3])
+
+
+REQUESTS = {"A": shared_examples, "B": unlike_endings, "C": letters, "D": unrelated}
+
+
+def requests(workload: str, size: int | None = None) -> list[Request]:
+    """The requests of workload A, B, C or D, in full or for so many questions."""
+    build = REQUESTS[workload]
+    return (build if size is None else partial(build, size))()
+
+
+def in_batches(items: list[Request], size: int) -> Iterator[list[Request]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _texts() -> list[str]:
+    passages = [json.loads(line) for line in PASSAGES.read_text(encoding="utf-8").splitlines()]
+    return [passage["text"] for passage in passages if passage["kind"] in KINDS]
+
+
+def _excerpt(rng: random.Random, words: int, following: int) -> Request:
+    """So many words of a passage, and so many that follow."""
+    text = rng.choice(_texts()).split()
+    start = rng.randrange(len(text) - words - following)
+    middle = start + words
+    return " ".join(text[start:middle]), " ".join(text[middle : middle + following])
