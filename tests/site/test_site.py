@@ -20,6 +20,7 @@ SENTENCES = [
     ("book/index", "Is the model doing a good job?"),
     ("book/evals_benchmarks", "not an industry standard"),
     ("book/perplexity/perplexity", "effective number of choices"),
+    ("book/perplexity/scoring_answers", "A transformer reads a tree as willingly as a row"),
     ("book/instruction_tuning/gpt2", "This page is a promise, not a result."),
     ("book/instruction_tuning/olmo_1b_ift", "This page is a promise, not a result."),
     ("book/references", "BLEU"),
