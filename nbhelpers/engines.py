@@ -104,13 +104,21 @@ def score_rows(
                     bar.reset(total=sum(len(ids) - 1 for ids, _ in rows))
                     columns = score_plain(lm, rows, reduce, budget, bar.update, check)
                 break
-            except torch.OutOfMemoryError:
-                if budget == 1:
+            except RuntimeError as error:
+                if not _out_of_memory(error) or budget == 1:
                     raise
                 budget //= 2
                 warnings.warn(f"out of memory: starting again with token_budget={budget}", stacklevel=3)
     check(range(starts[-1]), columns)
     return columns
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Only GPUs have an error of their own for it. The CPU's and MPS's are RuntimeErrors that say so."""
+    import torch
+
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 def _default_budget(lm: LanguageModel, packed: bool) -> int:
@@ -206,21 +214,20 @@ def _window(model: PreTrainedModel) -> int | None:
 
 def _try_packing(lm: LanguageModel, ids: np.ndarray, budget: int) -> str:
     """Compare the engines on three branches that part in the middle of `ids`, with other tokens in each."""
-    import torch
 
-    half = len(ids) // 2
+    half, vocabulary = len(ids) // 2, len(lm.model.get_input_embeddings().weight)
     later = np.arange(len(ids)) >= half
     branches = [
-        (np.where(later, (ids + shift * (1 + np.arange(len(ids)))) % len(lm.tokenizer), ids), 1) for shift in (0, 7, 14)
+        (np.where(later, (ids + shift * (1 + np.arange(len(ids)))) % vocabulary, ids), 1) for shift in (0, 7, 14)
     ]
     tree = build_tree([branch[:-1] for branch, _ in branches])
     # Once in one row, and once in rows so narrow that the cache is tried as well.
     for row_length in (budget, max(1, min(budget, len(ids) * 2 // 3))):
         try:
             (packed,) = score_packed(lm, branches, tree, log_probabilities, row_length)
-        except torch.OutOfMemoryError:
-            raise
         except _UNREADABLE as error:
+            if _out_of_memory(error):
+                raise
             return f"it cannot read a packed tree ({type(error).__name__}: {str(error)[:100]})"
         problem = _difference(lm, branches, packed, budget)
         if problem:
@@ -241,13 +248,12 @@ def _packed_and_checked(
     One row is scored again by the plain engine in every larger run, and whenever rows are longer or the tree is wider
     than any that came out right before: the longest row, and of these the one that comes last.
     """
-    import torch
 
     try:
         columns = score_packed(lm, rows, tree, reduce, budget, advance)
-    except torch.OutOfMemoryError:
-        raise
     except _UNREADABLE as error:
+        if _out_of_memory(error):
+            raise
         problem = f"it cannot read these requests packed ({type(error).__name__}: {str(error)[:100]})"
         _warn_of_plain(lm, problem)
         return (), problem

@@ -129,7 +129,7 @@ def _logits_at(
         kept, at_kept = at_position.unique(return_inverse=True)
         expected = forward["input_ids"].shape[1]
         if "logits_to_keep" in inspect.signature(model.forward).parameters:
-            forward = {**forward, "logits_to_keep": kept.to(forward["input_ids"].device)}
+            forward = {**forward, "logits_to_keep": kept}
             at_position, expected = at_kept, len(kept)
         logits = model(**forward).logits
         if logits.shape[1] != expected:
@@ -185,7 +185,9 @@ def head_is_separable(model: PreTrainedModel) -> bool:
                     "log-probability of a text. Load a causal language model (for BERT-like models: is_decoder=True)"
                 )
             hidden = getattr(model.base_model(input_ids=probe, use_cache=False), "last_hidden_state", None)
-            simple = head is not None and hidden is not None and torch.equal(head(hidden).float(), logits)
+            simple = (
+                head is not None and hidden is not None and torch.equal(head(hidden).float().to(logits.device), logits)
+            )
             _SEPARABLE[model] = (current, simple)
     return _SEPARABLE[model][1]
 

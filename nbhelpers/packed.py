@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, pairwise
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ ATTENTION_BLOCK = 128
 
 # The name under which transformers knows `_block_attention`.
 IN_BLOCKS = "nbhelpers_blocks"
+_IN_BLOCKS_LOCK = RLock()
 
 
 def score_packed(
@@ -102,15 +104,15 @@ def _read_row(
         "past_key_values": DynamicCache() if cache is None and keep else cache,
         "use_cache": keep or cache is not None,
     }
-    at = torch.from_numpy(wanted).to(lm.device)
+    at = torch.from_numpy(wanted)  # on the CPU: it picks from tensors on whichever device the last layer is on
     if separable:
         output = lm.model.base_model(**inputs)
         states = output.last_hidden_state[0]
-        states = states[at.to(states.device)]
+        states = states[at]
     else:
         keeps = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
         output = lm.model(**inputs, logits_to_keep=at) if keeps else lm.model(**inputs)
-        states = output.logits[0] if keeps else output.logits[0][at.to(output.logits.device)]
+        states = output.logits[0] if keeps else output.logits[0][at]
     kept = None
     if keep:
         # Both lists are in walk order, so a search finds each ancestor among what this row has seen.
@@ -129,18 +131,21 @@ def _attention_in_blocks(lm: LanguageModel) -> Iterator[None]:
 
     On a CPU a masked key costs as much as any other. Most of a wide tree is hidden from each of its tokens.
     """
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface, AttentionMaskInterface
 
     config = lm.model.config.get_text_config()
-    if lm.device.type != "cpu" or config._attn_implementation != "sdpa":
+    if lm.device.type != "cpu" or config._attn_implementation not in ("sdpa", IN_BLOCKS):
         yield
         return
+    # Other threads may use the model meanwhile: for them it works as ever, with sdpa's masks.
     AttentionInterface.register(IN_BLOCKS, _block_attention)
-    config._attn_implementation = IN_BLOCKS
-    try:
-        yield
-    finally:
-        config._attn_implementation = "sdpa"
+    AttentionMaskInterface.register(IN_BLOCKS, AttentionMaskInterface()["sdpa"])
+    with _IN_BLOCKS_LOCK:
+        config._attn_implementation = IN_BLOCKS
+        try:
+            yield
+        finally:
+            config._attn_implementation = "sdpa"
 
 
 def _block_attention(
@@ -155,7 +160,7 @@ def _block_attention(
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if attention_mask is None or query.shape[0] > 1:
+    if attention_mask is None or attention_mask.dtype != torch.bool or query.shape[0] > 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     attended = []
     for begin in range(0, query.shape[2], ATTENTION_BLOCK):

@@ -4,6 +4,7 @@ import os
 import random
 import warnings
 
+import numpy as np
 import oracle
 import pytest
 import torch
@@ -12,7 +13,7 @@ from conftest import TRAINING_TEXT, make_model, make_tokenizer
 from test_scoring import ANSWERS, PROMPTS, agree, start_tokens
 
 import nbhelpers as nb
-from nbhelpers import engines, forward
+from nbhelpers import engines, forward, packed
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
 WIDER = {**SIZE, "intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 64}
@@ -198,6 +199,42 @@ def test_bfloat16_is_packed_and_stays_near_float32(gpt2):
     ours, theirs = (nb.score_answers(lm, prompts, answers, engine="packed") for lm in (half, full))
     apart = [abs(a.mean - b.mean) for a, b in zip(ours, theirs, strict=True)]
     assert sum(apart) / len(apart) < 0.1
+
+
+def test_attention_in_blocks_gives_the_same_numbers_and_leaves_the_model_as_it_was(tiny, tiny64, monkeypatch):
+    monkeypatch.setattr(packed, "ATTENTION_BLOCK", 3)
+    blocks = []
+    original = packed._block_attention
+    monkeypatch.setattr(packed, "_block_attention", lambda *a, **o: blocks.append(a[1].shape[2]) or original(*a, **o))
+    prompts, answers = random_requests(6)
+    assert matches_the_oracle(tiny, tiny64, prompts, answers, engine="packed", token_budget=40)
+    assert max(blocks) > 3, "rows wider than a block were read"
+    assert tiny.model.config._attn_implementation == "sdpa"
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(packed, "_read_row", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        nb.score_answers(tiny, prompts, answers, engine="packed")
+    assert tiny.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(
+    "dtype, off, tokens, tolerated",
+    [
+        ("bfloat16", 0.3, 1, True),  # one token may be rounded so far, as one-letter answers of a real model were
+        ("bfloat16", 0.3, 40, False),  # forty on average may not
+        ("bfloat16", 0.6, 1, False),
+        ("float32", 0.01, 1, False),
+        ("float32", 1e-4, 40, True),
+    ],
+)
+def test_how_far_the_engines_may_differ(gpt2, monkeypatch, dtype, off, tokens, tolerated):
+    lm = nb.wrap_model(make_model("gpt2", len(gpt2.tokenizer)).to(getattr(torch, dtype)), gpt2.tokenizer, dtype)
+    monkeypatch.setattr(engines, "score_plain", lambda *arguments: (torch.zeros(tokens),))
+    rows = [(np.zeros(tokens + 1, dtype=np.int32), 1)]
+    assert (engines._difference(lm, rows, torch.full((tokens,), off), 64) == "") is tolerated
 
 
 def test_every_distinct_prefix_is_read_once(gpt2, monkeypatch):
