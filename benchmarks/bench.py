@@ -29,10 +29,27 @@ RESULTS = HERE / "results.json"
 PEERS_PYTHON = HERE / ".venv/bin/python"
 PEERS = ("lm-eval", "minicons")
 BATCHES = (1, 4, 8, 16)
+# The functions of ours whose time a profile reports: encoding, forward passes, the attention in them, the spot check.
+PARTS = ("_encode_pair", "_read_row", "_block_attention", "_difference")
 # How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every
 # question, so that a fifth of A costs them a fifth of its time: `growth` holds them to that.
 TRIAL = {"A": 4, "B": 8, "C": 8, "D": 12}
 SAMPLE = {"A": (20, 100), "B": (50, 50), "C": (20, 100), "D": (100, 100)}
+
+
+# Requests on which tools are known to differ, each list in one call.
+CASES = [
+    [("The capital of France is", " Paris")],
+    [("x = 5\nret", "urn")],
+    [("x = 5\nret", "urn the value")],
+    [("The capital of France is ", "Paris")],
+    [("The capital of France is", "")],
+    [
+        ("The capital of France is", " a city called Paris"),
+        ("The capital of France is a", " city called Paris"),
+        ("The capital of France is a city", " called Paris"),
+    ],
+]
 
 
 class Worker:
@@ -59,7 +76,7 @@ class Worker:
             json.dumps(job | {"workload": workload, "size": size, "batch": batch}), file=self.process.stdin, flush=True
         )
         answer = self._answer()
-        if "error" in answer:
+        if "error" in answer and "requests" not in job:
             raise SystemExit(f"{self.tool} on workload {workload}: {answer['error']}")
         return answer
 
@@ -120,6 +137,43 @@ def compare_perplexity(workers: dict[str, Worker], rounds: int, save: Any) -> di
     return found
 
 
+def profile(workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
+    """Where our time goes on A and C, in seconds."""
+    found = {}
+    for workload in ("A", "C"):
+        answer = workers["nbhelpers"].run(workload, profile=True)
+        inside = {name: answer["inside"].get(name, 0.0) for name in PARTS}
+        found[workload] = {"total": answer["seconds"], **inside}
+    return found
+
+
+def parity(workers: dict[str, Worker]) -> list[dict[str, Any]]:
+    """How far each peer's log-probabilities are from ours, on a part of every workload."""
+    found = []
+    for workload, size in TRIAL.items():
+        ours = workers["nbhelpers"].run(workload, size)["results"]
+        for peer in PEERS:
+            theirs = workers[peer].run(workload, size)["results"]
+            apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+            found.append({"workload": workload, "peer": peer, "answers": len(ours), "apart": apart})
+    return found
+
+
+def failures(workers: dict[str, Worker]) -> list[dict[str, Any]]:
+    """What each tool answers to `CASES`: its log-probabilities or its error."""
+    asked = {
+        "nbhelpers": lambda case: workers["nbhelpers"].run("", requests=case),
+        "lm-eval, as it comes": lambda case: workers["lm-eval"].run("", requests=case, cache=True),
+        "lm-eval, logits_cache=False": lambda case: workers["lm-eval"].run("", requests=case),
+        "minicons": lambda case: workers["minicons"].run("", requests=case),
+    }
+    found = []
+    for case in CASES:
+        answers = {tool: ask(case) for tool, ask in asked.items()}
+        found.append({"case": case, **{tool: a.get("results", a.get("error")) for tool, a in answers.items()}})
+    return found
+
+
 def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
     """Highest memory above the loaded model in a fresh process, after one short request that loads the weights."""
     batches = {"A": results["A"]["batch"] if results["A"]["peer"] == "lm-eval" else 1, "E": results["E"]["batch"]}
@@ -137,9 +191,9 @@ def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
 
 
 def growth(workers: dict[str, Worker], batch: int) -> dict[str, Any]:
-    """Our time on A from 100 to 1,600 questions, and lm-eval's on 20 and 100, which shows that a part is enough."""
-    ours = {size: workers["nbhelpers"].run("A", size) for size in tqdm((100, 200, 400, 800, 1600), desc="growth")}
-    peer = {size: workers["lm-eval"].run("A", size, batch)["seconds"] for size in (20, 100)}
+    """Our time on A from 100 to 1,600 questions, and lm-eval's on 10 and 40, which shows that a part is enough."""
+    ours = {size: workers["nbhelpers"].run("A", size) for size in tqdm((100, 400, 1600), desc="growth")}
+    peer = {size: workers["lm-eval"].run("A", size, batch)["seconds"] for size in (10, 40)}
     return {
         "ours": {size: answer["seconds"] for size, answer in ours.items()},
         "extra_bytes": {size: answer["extra_bytes"] for size, answer in ours.items()},
@@ -162,7 +216,7 @@ def main() -> None:
     parser.add_argument(
         "--parts",
         nargs="+",
-        default=["A", "B", "C", "D", "E", "memory", "growth"],
+        default=[*"ABCDE", "profile", "parity", "failures", "memory", "growth"],
         help="what to measure (default: all)",
     )
     parser.add_argument("--full", action="store_true", help="give the peers all questions of A and C (hours)")
@@ -190,6 +244,12 @@ def main() -> None:
                 )
             elif part == "E":
                 save(part, compare_perplexity(workers, options.rounds, lambda found: save("E", found)))
+            elif part == "profile":
+                save(part, profile(workers))
+            elif part == "parity":
+                save(part, parity(workers))
+            elif part == "failures":
+                save(part, failures(workers))
             elif part == "growth" and precision == options.precisions[0]:
                 save(part, growth(workers, mine["A"]["batch"]))
         for worker in workers.values():

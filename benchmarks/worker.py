@@ -6,8 +6,10 @@ lines of JSON. A job names a workload, its size and a batch size; the answer hol
 
 from __future__ import annotations
 
+import cProfile
 import json
 import os
+import pstats
 import sys
 import time
 import warnings
@@ -32,7 +34,7 @@ def nbhelpers(folder: str, precision: str) -> Tool:
     def run(job: dict[str, Any]) -> list[float]:
         if job["workload"] == "E":
             return [-nb.perplexity(lm, workloads.long_text(), window=WINDOW, stride=job["stride"]).nats]
-        prompts, answers = zip(*workloads.requests(job["workload"], job["size"]), strict=True)
+        prompts, answers = zip(*workloads.of(job), strict=True)
         return [score.total for score in nb.score_answers(lm, prompts, answers)]
 
     return run
@@ -53,7 +55,7 @@ def floor(folder: str, precision: str) -> Tool:
     lm = nb.load_model(folder, device="cpu", dtype=precision)
 
     def run(job: dict[str, Any]) -> list[float]:
-        pairs = workloads.requests(job["workload"], job["size"])
+        pairs = workloads.of(job)
         rows = [(lm.tokenizer(a + b)["input_ids"][:-1], len(lm.tokenizer(b)["input_ids"])) for a, b in pairs]
         tree = build_tree([ids for ids, _ in rows])
         asked = [last_nodes(tree, end, count) for end, (_, count) in zip(tree.ends, rows, strict=True)]
@@ -87,8 +89,8 @@ def lm_eval(folder: str, precision: str) -> Tool:
             requests = [SimpleNamespace(args=(workloads.long_text(),))]
             return model.loglikelihood_rolling(requests, disable_tqdm=True)
         # It shares the forward pass of one-token answers only with its cache, whose fault does not show there.
-        model.logits_cache = job["workload"] == "C"
-        requests = [SimpleNamespace(args=pair) for pair in workloads.requests(job["workload"], job["size"])]
+        model.logits_cache = job["workload"] == "C" or job.get("cache", False)
+        requests = [SimpleNamespace(args=pair) for pair in workloads.of(job)]
         return [total for total, _ in model.loglikelihood(requests, disable_tqdm=True)]
 
     return run
@@ -101,7 +103,7 @@ def minicons(folder: str, precision: str) -> Tool:
 
     def run(job: dict[str, Any]) -> list[float]:
         totals = []
-        for batch in workloads.in_batches(workloads.requests(job["workload"], job["size"]), job["batch"]):
+        for batch in workloads.in_batches(workloads.of(job), job["batch"]):
             prompts, answers = map(list, zip(*batch, strict=True))
             totals += scorer.conditional_score(prompts, answers, separator="", reduction=lambda x: x.sum().item())
         return totals
@@ -146,6 +148,12 @@ def memory(name: str) -> int:
     return int(lines[name].split()[0]) * 1024
 
 
+def seconds_inside(profile: cProfile.Profile) -> dict[str, float]:
+    """Seconds from entering a function to leaving it, summed over its calls, for every function by its name."""
+    stats = pstats.Stats(profile).stats
+    return {name: cumulative for (_, _, name), (_, _, _, cumulative, _) in stats.items() if name.isidentifier()}
+
+
 TOOLS = {"nbhelpers": nbhelpers, "floor": floor, "lm-eval": lm_eval, "minicons": minicons, "guide": guide}
 
 
@@ -164,10 +172,13 @@ def main() -> None:
         Path("/proc/self/clear_refs").write_text("5")  # the highest memory so far becomes that of now
         before = memory("VmRSS")
         job["begun"] = time.perf_counter()
+        profile = cProfile.Profile()
         try:
-            results = tool(job)
+            results = profile.runcall(tool, job) if job.get("profile") else tool(job)
             seconds = time.perf_counter() - job["begun"]
             answer = {"seconds": seconds, "extra_bytes": memory("VmHWM") - before, "results": results}
+            if job.get("profile"):
+                answer["inside"] = seconds_inside(profile)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}".strip().splitlines()[0]}
         print(json.dumps(answer), file=answers, flush=True)

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 PASSAGES = Path(__file__).parent.parent / "book/data/passages.jsonl"
 KINDS = ("story", "news", "technical", "dialogue", "instructions")
@@ -73,6 +74,11 @@ def requests(workload: str, size: int | None = None) -> list[Request]:
     """The requests of workload A, B, C or D, in full or for so many questions."""
     build = REQUESTS[workload]
     return (build if size is None else partial(build, size))()
+
+
+def of(job: dict[str, Any]) -> list[Request]:
+    """The requests of a job: those it brings along, or a workload's."""
+    return [tuple(pair) for pair in job["requests"]] if "requests" in job else requests(job["workload"], job["size"])
 
 
 def in_batches(items: list[Request], size: int) -> Iterator[list[Request]]:

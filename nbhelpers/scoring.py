@@ -174,7 +174,7 @@ def score_answers(
 
     Log-probabilities come from the logits as the model gives them; those of a bfloat16 model are rounded already.
 
-    Explained in the chapter "Perplexity".
+    Explained in the chapter "Scoring Answers".
     """
     prompts, answers = _pair_up(prompts, answers)
     if boundary not in ("joint", "split"):

@@ -1,0 +1,183 @@
+"""Write what `bench.py` measured into README.md, between its two markers, and draw ratios.png beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+import nbhelpers as nb
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- begin: written by report.py -->", "<!-- end: written by report.py -->"
+TARGETS = {"A": 15, "B": 1.9, "C": 6, "D": 1.15, "E disjoint": 1.1, "E stride 512": 1.1}
+FLOOR_TARGET, MEMORY_TARGET = 0.85, 0.25
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def ratios(mine: dict[str, Any]) -> dict[str, list[float]]:
+    """For each workload, in every round: the peer's time over ours."""
+    found = {part: [r["peer"] / r["ours"] for r in mine[part]["rounds"]] for part in "ABCD" if part in mine}
+    if "E" in mine:
+        found["E disjoint"] = [r["lm-eval"] / r["disjoint"] for r in mine["E"]["rounds"]]
+        found["E stride 512"] = [r["guide"] / r["stride 512"] for r in mine["E"]["rounds"]]
+    return found
+
+
+def speed(mine: dict[str, Any]) -> str:
+    rows = []
+    for part, values in ratios(mine).items():
+        rounds = mine[part[0]]["rounds"]
+        names = {"E disjoint": ("lm-eval", "disjoint"), "E stride 512": ("guide", "stride 512")}
+        theirs, ours = names.get(part, ("peer", "ours"))
+        peer = mine[part[0]].get("peer", theirs)
+        batch = "1" if peer == "guide" else mine[part[0]]["batch"]
+        share = median(r["floor"] / r["ours"] for r in rounds) if part in mine else None
+        rows.append(
+            [
+                part,
+                f"{peer}, batch {batch}",
+                f"{median(r[theirs] for r in rounds):.1f} s",
+                f"{median(r[ours] for r in rounds):.1f} s",
+                f"**{median(values):.1f}** ({min(values):.1f} to {max(values):.1f})",
+                f"{TARGETS[part]} {_verdict(median(values) >= TARGETS[part])}",
+                "" if share is None else f"{share:.2f} {_verdict(share >= FLOOR_TARGET)}",
+            ]
+        )
+    return table(["workload", "best peer", "its time", "ours", "times faster", "target", "share of the floor"], rows)
+
+
+def memory(mine: dict[str, Any]) -> str:
+    found = mine["memory"]
+    rows = []
+    for label, size in found.items():
+        ours = found[f"{label[0]}: nbhelpers"]
+        share = "" if "nbhelpers" in label else f"{ours / size:.2f} {_verdict(ours <= MEMORY_TARGET * size)}"
+        rows.append([label[0], label[3:], f"{size / 1e6:,.0f} MB", share])
+    return table(["workload", "tool", "peak above the loaded model", "ours over theirs"], rows)
+
+
+def growth(found: dict[str, Any]) -> str:
+    rows = [
+        [f"{int(size):,}", f"{seconds:.1f} s", f"{seconds / int(size) * 1000:.0f} ms", f"{extra / 1e6:,.0f} MB"]
+        for (size, seconds), extra in zip(found["ours"].items(), found["extra_bytes"].values(), strict=True)
+    ]
+    (few, part), (many, whole) = found["lm-eval"].items()
+    return (
+        table(["questions of A", "time", "per question", "peak memory above the start"], rows)
+        + f"\nlm-eval needed {part:.1f} s for {few} questions and {whole:.1f} s for {many}, {whole / part:.2f} times as "
+        "long: a fifth of the questions, times five, is a fair estimate of its time.\n"
+    )
+
+
+def profile(found: dict[str, Any]) -> str:
+    rows = []
+    for workload, seconds in found.items():
+        encode, read, attention, check = (seconds[name] for name in list(seconds)[1:])
+        rest = seconds["total"] - encode - read - check
+        parts = (encode, read - attention, attention, rest, check)
+        rows.append([workload, *(f"{part / seconds['total']:.0%}" for part in parts)])
+    head = ["workload", "encoding", "forward passes without attention", "attention", "head, softmax, the rest"]
+    return table([*head, "spot check"], rows)
+
+
+def half(results: dict[str, Any]) -> str:
+    full, low = (results[precision]["A"] for precision in ("float32", "bfloat16"))
+    lines = []
+    for tool, key in (("nbhelpers", "ours"), (low["peer"], "theirs")):
+        n = min(len(full[key]), len(low[key]))
+        apart = [abs(a - b) for a, b in zip(full[key][:n], low[key][:n], strict=True)]
+        best = [[max(range(4), key=run[key][q : q + 4].__getitem__) for q in range(0, n, 4)] for run in (full, low)]
+        flips = sum(a != b for a, b in zip(*best, strict=True))
+        lines.append([tool, n, f"{median(apart):.3f}", f"{max(apart):.3f}", f"{flips} of {n // 4}"])
+    head = ["tool", "answers", "median deviation of a total (nats)", "largest", "questions whose best choice changes"]
+    return table(head, lines)
+
+
+def parity(found: list[dict[str, Any]]) -> str:
+    rows = [[row["workload"], row["peer"], row["answers"], f"{row['apart']:.1g}"] for row in found]
+    return table(["workload", "peer", "answers compared", "largest difference of a total (nats)"], rows)
+
+
+def failures(found: list[dict[str, Any]]) -> str:
+    tools = [name for name in found[0] if name != "case"]
+    rows = []
+    for entry in found:
+        asked = "<br>".join(f"`{prompt!r}` + `{answer!r}`" for prompt, answer in entry["case"])
+        rows.append([asked, *(_answers(entry[tool]) for tool in tools)])
+    return table(["prompt + answer", *tools], rows)
+
+
+def _answers(found: list[float] | str) -> str:
+    if isinstance(found, str):
+        return found.partition(":")[0] + (": " + found.partition(": ")[2][:70] if ": " in found else "")
+    return "<br>".join(f"{value:.3f}" for value in found)
+
+
+def _verdict(met: bool) -> str:
+    return "(met)" if met else "(**missed**)"
+
+
+def draw(results: dict[str, Any]) -> None:
+    nb.use_house_style()
+    fig, ax = plt.subplots(figsize=(7, 3.6))
+    for shift, (precision, marker) in zip((-0.15, 0.15), (("float32", "o"), ("bfloat16", "s")), strict=True):
+        if precision not in results:
+            continue
+        found = ratios(results[precision])
+        for place, values in enumerate(found.values()):
+            ax.plot([place + shift] * len(values), values, marker, color=f"C{marker == 's':d}", alpha=0.5, ms=5)
+        ax.plot([], [], marker, color=f"C{marker == 's':d}", label=precision)
+    ax.plot(range(len(TARGETS)), TARGETS.values(), "_", color="0.3", ms=40, label="target")
+    ax.set_xticks(range(len(TARGETS)), TARGETS)
+    ax.set_yscale("log")
+    ax.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+    ax.axhline(1, color="0.5", lw=1)
+    ax.set_xlabel("workload")
+    ax.set_ylabel("times faster than the best peer")
+    ax.set_title("Each mark is one round")
+    ax.legend()
+    fig.savefig(HERE / "ratios.png", dpi=130, bbox_inches="tight")
+
+
+def main() -> None:
+    results = json.loads((HERE / "results.json").read_text())
+    machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+    text = [f"Measured on: {machine}; two threads.\n"]
+    for precision in ("float32", "bfloat16"):
+        if precision in results:
+            text += [f"### Speed, {precision}\n", speed(results[precision])]
+    text.append("![Ratios of all rounds, on a logarithmic axis, with the targets as dashes](ratios.png)\n")
+    for precision in ("float32", "bfloat16"):
+        mine = results.get(precision, {})
+        if "memory" in mine:
+            text += [f"### Memory, {precision}\n", memory(mine)]
+        if "profile" in mine:
+            text += [f"### Where our time goes, {precision}\n", profile(mine["profile"])]
+        if "growth" in mine:
+            text += [f"### Growth, {precision}\n", growth(mine["growth"])]
+        if "parity" in mine:
+            text += [f"### Agreement with the peers, {precision}\n", parity(mine["parity"])]
+    if all("A" in results.get(precision, {}) for precision in ("float32", "bfloat16")):
+        text += ["### What bfloat16 changes on A\n", half(results)]
+    if "failures" in results.get("float32", {}):
+        text += ["### Where tools differ\n", failures(results["float32"]["failures"])]
+    readme = HERE / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(before + BEGIN + "\n\n" + "\n".join(text) + "\n" + END + after)
+    draw(results)
+    print(f"wrote {readme} and {HERE / 'ratios.png'}")
+
+
+if __name__ == "__main__":
+    main()
