@@ -49,12 +49,12 @@ test: model lint ## lint, unit tests, every notebook through nbval with outputs 
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
 	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_engines.py -q -k random_requests
 
-bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (an hour and a half); see benchmarks/README.md
+bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (two hours, Linux); see benchmarks/README.md
 	@.venv/bin/python benchmarks/bench.py
 	@.venv/bin/python benchmarks/report.py
 
 benchmarks/.venv/.ready: benchmarks/peers.txt constraints.txt
-	@echo "== Installing the tools compared with into benchmarks/.venv (about 1.5 GB)"
+	@echo "== Installing the tools compared with into benchmarks/.venv (about 2 GB)"
 	@$(PYTHON) -m venv benchmarks/.venv
 	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt torch
 	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt -r benchmarks/peers.txt

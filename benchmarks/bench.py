@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def profile(workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
     found = {}
     for workload in ("A", "C"):
         answer = workers["nbhelpers"].run(workload, profile=True)
-        inside = {name: answer["inside"].get(name, 0.0) for name in PARTS}
+        inside = {name: answer["inside"][name] for name in PARTS}
         found[workload] = {"total": answer["seconds"], **inside}
     return found
 
@@ -174,9 +175,15 @@ def failures(workers: dict[str, Worker]) -> list[dict[str, Any]]:
     return found
 
 
+def lm_eval_batch(note: dict[str, Any]) -> int:
+    """lm-eval's fastest batch size in the trials of a workload."""
+    trials = {name: seconds for name, seconds in note["trials"].items() if name.startswith("lm-eval")}
+    return int(min(trials, key=trials.get).rpartition(" ")[2])
+
+
 def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
     """Highest memory above the loaded model in a fresh process, after one short request that loads the weights."""
-    batches = {"A": results["A"]["batch"] if results["A"]["peer"] == "lm-eval" else 1, "E": results["E"]["batch"]}
+    batches = {workload: lm_eval_batch(results[workload]) for workload in ("A", "E")}
     found = {}
     for workload in ("A", "E"):
         for tool, batch in (("nbhelpers", 1), ("lm-eval", 1), ("lm-eval", batches[workload])):
@@ -190,9 +197,14 @@ def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
     return found
 
 
-def growth(workers: dict[str, Worker], batch: int) -> dict[str, Any]:
+def growth(workers: dict[str, Worker], precision: str, batch: int) -> dict[str, Any]:
     """Our time on A from 100 to 1,600 questions, and lm-eval's on 10 and 40, which shows that a part is enough."""
-    ours = {size: workers["nbhelpers"].run("A", size) for size in tqdm((100, 400, 1600), desc="growth")}
+    ours = {}
+    for size in tqdm((100, 400, 1600), desc="growth"):
+        worker = Worker("nbhelpers", precision)  # a fresh process, whose memory nothing has stretched yet
+        worker.run("D", 1)
+        ours[size] = worker.run("A", size)
+        worker.close()
     peer = {size: workers["lm-eval"].run("A", size, batch)["seconds"] for size in (10, 40)}
     return {
         "ours": {size: answer["seconds"] for size, answer in ours.items()},
@@ -202,37 +214,41 @@ def growth(workers: dict[str, Worker], batch: int) -> dict[str, Any]:
 
 
 def machine() -> dict[str, str]:
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line] or [platform.machine()]
     versions = {name: version(name) for name in ("torch", "transformers")}
-    return {"cpu": names[0], "cores": str(len(names)), "python": platform.python_version(), **versions}
+    return {"cpu": names[0], "cores": str(os.cpu_count()), "python": platform.python_version(), **versions}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often every tool runs each workload (default 5)")
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], metavar="PRECISION")
-    parser.add_argument(
-        "--parts",
-        nargs="+",
-        default=[*"ABCDE", "profile", "parity", "failures", "memory", "growth"],
-        help="what to measure (default: all)",
-    )
+    precisions = ["float32", "bfloat16"]
+    parser.add_argument("--precisions", nargs="+", default=precisions, choices=precisions)
+    parts = [*"ABCDE", "profile", "parity", "failures", "memory", "growth"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="what to measure (default: all)")
     parser.add_argument("--full", action="store_true", help="give the peers all questions of A and C (hours)")
     options = parser.parse_args()
+    if not sys.platform.startswith("linux"):
+        parser.error("memory is read from /proc, which only Linux has: run this on Linux")
     if not PEERS_PYTHON.exists():
         parser.error("the peers are not installed: `make bench` does it")
     torch.set_num_threads(2)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results["machine"] = machine()
+    if results.get("machine") != machine():
+        results = {"machine": machine()}  # never two machines, or two versions of torch, in one table
 
     for precision in options.precisions:
         mine = results.setdefault(precision, {})
+        for part, needed in (("memory", {"A", "E"}), ("growth", {"A"})):
+            if part in options.parts and not needed <= {*options.parts, *mine}:
+                parser.error(f"--parts {part} needs the batch sizes found by {' and '.join(sorted(needed))}: add them")
 
         def save(part: str, found: Any, mine: dict[str, Any] = mine) -> None:
             mine[part] = found
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            written = RESULTS.with_suffix(".part")
+            written.write_text(json.dumps(results, indent=1) + "\n")
+            written.replace(RESULTS)
 
         print(f"== {precision}: loading nbhelpers, the floor, {', '.join(PEERS)} and the guide's loop")
         workers = {tool: Worker(tool, precision) for tool in ("nbhelpers", "floor", *PEERS, "guide")}
@@ -251,7 +267,7 @@ def main() -> None:
             elif part == "failures":
                 save(part, failures(workers))
             elif part == "growth" and precision == options.precisions[0]:
-                save(part, growth(workers, mine["A"]["batch"]))
+                save(part, growth(workers, precision, lm_eval_batch(mine["A"])))
         for worker in workers.values():
             worker.close()
         if "memory" in options.parts:

@@ -48,7 +48,7 @@ def speed(mine: dict[str, Any]) -> str:
                 f"{peer}, batch {batch}",
                 f"{median(r[theirs] for r in rounds):.1f} s",
                 f"{median(r[ours] for r in rounds):.1f} s",
-                f"**{median(values):.1f}** ({min(values):.1f} to {max(values):.1f})",
+                f"**{median(values):.2f}** ({min(values):.2f} to {max(values):.2f})",
                 f"{TARGETS[part]} {_verdict(median(values) >= TARGETS[part])}",
                 "" if share is None else f"{share:.2f} {_verdict(share >= FLOOR_TARGET)}",
             ]
@@ -74,8 +74,8 @@ def growth(found: dict[str, Any]) -> str:
     (few, part), (many, whole) = found["lm-eval"].items()
     return (
         table(["questions of A", "time", "per question", "peak memory above the start"], rows)
-        + f"\nlm-eval needed {part:.1f} s for {few} questions and {whole:.1f} s for {many}, {whole / part:.2f} times as "
-        "long: a fifth of the questions, times five, is a fair estimate of its time.\n"
+        + f"\nlm-eval needed {part:.1f} s for {few} questions and {whole:.1f} s for {many}: {whole / part:.2f} times "
+        f"as long for {int(many) / int(few):.0f} times as many. This is why a part of the questions can stand for all.\n"
     )
 
 
@@ -92,15 +92,15 @@ def profile(found: dict[str, Any]) -> str:
 
 def half(results: dict[str, Any]) -> str:
     full, low = (results[precision]["A"] for precision in ("float32", "bfloat16"))
-    lines = []
-    for tool, key in (("nbhelpers", "ours"), (low["peer"], "theirs")):
-        n = min(len(full[key]), len(low[key]))
-        apart = [abs(a - b) for a, b in zip(full[key][:n], low[key][:n], strict=True)]
-        best = [[max(range(4), key=run[key][q : q + 4].__getitem__) for q in range(0, n, 4)] for run in (full, low)]
-        flips = sum(a != b for a, b in zip(*best, strict=True))
-        lines.append([tool, n, f"{median(apart):.3f}", f"{max(apart):.3f}", f"{flips} of {n // 4}"])
-    head = ["tool", "answers", "median deviation of a total (nats)", "largest", "questions whose best choice changes"]
-    return table(head, lines)
+    full, low = full["ours"], low["ours"]
+    apart = [abs(a - b) for a, b in zip(full, low, strict=True)]
+    best = [[max(range(4), key=run[q : q + 4].__getitem__) for q in range(0, len(run), 4)] for run in (full, low)]
+    flips = sum(a != b for a, b in zip(*best, strict=True))
+    return (
+        f"Of {len(apart)} log-probabilities of answers, each over some 8 tokens, the median moves by "
+        f"{median(apart):.3f} nats and the largest by {max(apart):.3f}. The best of four choices changes in {flips} of {len(best[0])} "
+        "questions.\n"
+    )
 
 
 def parity(found: list[dict[str, Any]]) -> str:
@@ -134,7 +134,8 @@ def draw(results: dict[str, Any]) -> None:
         if precision not in results:
             continue
         found = ratios(results[precision])
-        for place, values in enumerate(found.values()):
+        for part, values in found.items():
+            place = list(TARGETS).index(part)
             ax.plot([place + shift] * len(values), values, marker, color=f"C{marker == 's':d}", alpha=0.5, ms=5)
         ax.plot([], [], marker, color=f"C{marker == 's':d}", label=precision)
     ax.plot(range(len(TARGETS)), TARGETS.values(), "_", color="0.3", ms=40, label="target")
@@ -165,9 +166,15 @@ def main() -> None:
             text += [f"### Where our time goes, {precision}\n", profile(mine["profile"])]
         if "growth" in mine:
             text += [f"### Growth, {precision}\n", growth(mine["growth"])]
+        if "nats" in mine.get("E", {}):
+            theirs, ours = (mine["E"]["nats"][name] for name in ("lm-eval", "disjoint"))
+            text.append(
+                f"On E, {precision}, lm-eval's rolling log-likelihood and ours are {abs(theirs - ours):.2g} nats apart, "
+                f"of {ours:,.1f}.\n"
+            )
         if "parity" in mine:
             text += [f"### Agreement with the peers, {precision}\n", parity(mine["parity"])]
-    if all("A" in results.get(precision, {}) for precision in ("float32", "bfloat16")):
+    if all("ours" in results.get(precision, {}).get("A", {}) for precision in ("float32", "bfloat16")):
         text += ["### What bfloat16 changes on A\n", half(results)]
     if "failures" in results.get("float32", {}):
         text += ["### Where tools differ\n", failures(results["float32"]["failures"])]

@@ -41,9 +41,9 @@ def nbhelpers(folder: str, precision: str) -> Tool:
 
 
 def floor(folder: str, precision: str) -> Tool:
-    """What no engine can beat: one plain forward over as many distinct tokens, the head at as many positions.
+    """A plain forward over as many distinct tokens as the workload has, the head at as many positions.
 
-    The distinct tokens of a workload stand in rows of 512, each a text of its own, without mask or cache.
+    The distinct tokens stand in rows of 512, each a text of its own, without mask or cache.
     """
     import numpy as np
     import torch
@@ -85,7 +85,7 @@ def lm_eval(folder: str, precision: str) -> Tool:
     def run(job: dict[str, Any]) -> list[float]:
         model.batch_size_per_gpu = job["batch"]
         if job["workload"] == "E":
-            model._max_length = WINDOW
+            model._max_length, model.logits_cache = WINDOW, False
             requests = [SimpleNamespace(args=(workloads.long_text(),))]
             return model.loglikelihood_rolling(requests, disable_tqdm=True)
         # It shares the forward pass of one-token answers only with its cache, whose fault does not show there.
@@ -127,7 +127,9 @@ def guide(folder: str, precision: str) -> Tool:
                 labels = window.clone()
                 labels[:, : scored - begin] = -100
                 loss = model(window, labels=labels).loss
-                total -= loss.item() * ((labels != -100).sum().item() - 1)
+                # The loss averages over the labels that a token of the window predicts: all but the first. (The guide
+                # subtracts one in every window, also where the first is not scored and nothing is lost.)
+                total -= loss.item() * (labels[:, 1:] != -100).sum().item()
                 scored = end
                 if end == ids.shape[1]:
                     break
@@ -151,7 +153,10 @@ def memory(name: str) -> int:
 def seconds_inside(profile: cProfile.Profile) -> dict[str, float]:
     """Seconds from entering a function to leaving it, summed over its calls, for every function by its name."""
     stats = pstats.Stats(profile).stats
-    return {name: cumulative for (_, _, name), (_, _, _, cumulative, _) in stats.items() if name.isidentifier()}
+    inside: dict[str, float] = {}
+    for (_, _, name), (_, _, _, cumulative, _) in stats.items():
+        inside[name] = inside.get(name, 0.0) + cumulative
+    return inside
 
 
 TOOLS = {"nbhelpers": nbhelpers, "floor": floor, "lm-eval": lm_eval, "minicons": minicons, "guide": guide}
