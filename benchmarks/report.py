@@ -75,7 +75,7 @@ def growth(found: dict[str, Any]) -> str:
     return (
         table(["questions of A", "time", "per question", "peak memory above the start"], rows)
         + f"\nlm-eval needed {part:.1f} s for {few} questions and {whole:.1f} s for {many}: {whole / part:.2f} times "
-        f"as long for {int(many) / int(few):.0f} times as many. This is why a part of the questions can stand for all.\n"
+        f"as long for {int(many) / int(few):.0f} times as many. So a part of the questions can stand for all.\n"
     )
 
 
@@ -98,8 +98,8 @@ def half(results: dict[str, Any]) -> str:
     flips = sum(a != b for a, b in zip(*best, strict=True))
     return (
         f"Of {len(apart)} log-probabilities of answers, each over some 8 tokens, the median moves by "
-        f"{median(apart):.3f} nats and the largest by {max(apart):.3f}. The best of four choices changes in {flips} of {len(best[0])} "
-        "questions.\n"
+        f"{median(apart):.3f} nats and the largest by {max(apart):.3f}. The best of four choices changes in {flips} of "
+        f"{len(best[0])} questions.\n"
     )
 
 
@@ -169,8 +169,8 @@ def main() -> None:
         if "nats" in mine.get("E", {}):
             theirs, ours = (mine["E"]["nats"][name] for name in ("lm-eval", "disjoint"))
             text.append(
-                f"On E, {precision}, lm-eval's rolling log-likelihood and ours are {abs(theirs - ours):.2g} nats apart, "
-                f"of {ours:,.1f}.\n"
+                f"On E, {precision}, lm-eval's rolling log-likelihood and ours are {abs(theirs - ours):.2g} nats "
+                f"apart, of {ours:,.1f}.\n"
             )
         if "parity" in mine:
             text += [f"### Agreement with the peers, {precision}\n", parity(mine["parity"])]
