@@ -30,8 +30,10 @@ RESULTS = HERE / "results.json"
 PEERS_PYTHON = HERE / ".venv/bin/python"
 PEERS = ("lm-eval", "minicons")
 BATCHES = (1, 4, 8, 16)
-# The functions of ours whose time a profile reports: encoding, forward passes, the attention in them, the spot check.
-PARTS = ("_encode_pair", "_read_row", "_block_attention", "_difference")
+# The functions of ours whose time a profile reports: encoding, forward passes, the attention in them, the spot check;
+# and on E encoding and the softmax.
+PACKED_PARTS = ("_encode_pair", "_read_row", "_block_attention", "_difference")
+PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "log_probabilities")}
 # How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every
 # question, so that a fifth of A costs them a fifth of its time: `growth` holds them to that.
 TRIAL = {"A": 4, "B": 8, "C": 8, "D": 12}
@@ -139,12 +141,11 @@ def compare_perplexity(workers: dict[str, Worker], rounds: int, save: Any) -> di
 
 
 def profile(workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
-    """Where our time goes on A and C, in seconds."""
+    """Where our time goes, in seconds inside some of our functions."""
     found = {}
-    for workload in ("A", "C"):
-        answer = workers["nbhelpers"].run(workload, profile=True)
-        inside = {name: answer["inside"][name] for name in PARTS}
-        found[workload] = {"total": answer["seconds"], **inside}
+    for workload, parts in PARTS.items():
+        answer = workers["nbhelpers"].run(workload, stride=1024, profile=True)
+        found[workload] = {"total": answer["seconds"], **{name: answer["inside"][name] for name in parts}}
     return found
 
 
