@@ -8,6 +8,7 @@ Importing the package is cheap: torch, transformers and matplotlib are imported 
 that need them. The ideas behind each function are explained in the book "Evaluating Language Models".
 """
 
+from .generation import Generation, generate
 from .models import LanguageModel, load_model, wrap_model
 from .perplexity import Perplexity, perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
@@ -17,10 +18,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnswerScore",
+    "Generation",
     "LanguageModel",
     "Perplexity",
     "TokenHeatmap",
     "TokenScore",
+    "generate",
     "load_model",
     "perplexity",
     "score_answers",

@@ -51,7 +51,7 @@ def score_plain(
     starts = first_scored(rows)
     equal = positions_depend_on_length(lm.model)
     places, pieces = [], []
-    for batch in _batches([len(ids) - 1 for ids, _ in rows], token_budget, equal):
+    for batch in batches([len(ids) - 1 for ids, _ in rows], token_budget, equal):
         place = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in batch])
         columns = _score_batch(lm, [rows[i] for i in batch], reduce)
         check(place, columns)
@@ -74,7 +74,7 @@ def in_order(places: Sequence[np.ndarray], pieces: Sequence[Columns]) -> Columns
     return tuple(torch.cat(column)[order] for column in zip(*pieces, strict=True))
 
 
-def _batches(lengths: Sequence[int], token_budget: int, equal: bool = False) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], token_budget: int, equal: bool = False) -> Iterator[list[int]]:
     """Group items of similar length, longest first, so that a batch padded to its longest stays in the budget.
 
     With `equal`, of the same length only.

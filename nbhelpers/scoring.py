@@ -322,10 +322,15 @@ def span_texts(lm: LanguageModel, text: str, ids: Sequence[int], spans: Sequence
 
 
 def token_text(lm: LanguageModel, token_id: int) -> str:
-    """A token as it would continue a text. Alone, some tokenizers would decode it without its leading space."""
+    """A token as it would continue a text."""
+    return tokens_text(lm, [token_id])
+
+
+def tokens_text(lm: LanguageModel, token_ids: Sequence[int]) -> str:
+    """Tokens as they would continue a text. Alone, some tokenizers would decode them without their leading space."""
     anchor = lm.tokenizer("a", add_special_tokens=False)["input_ids"]
     before = lm.tokenizer.decode(anchor, clean_up_tokenization_spaces=False)
-    both = lm.tokenizer.decode([*anchor, token_id], clean_up_tokenization_spaces=False)
+    both = lm.tokenizer.decode([*anchor, *token_ids], clean_up_tokenization_spaces=False)
     return both.removeprefix(before)
 
 
