@@ -35,7 +35,7 @@ BATCHES = (1, 4, 8, 16)
 PACKED_PARTS = ("_encode_pair", "_read_row", "_block_attention", "_difference")
 PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "log_probabilities")}
 # How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every
-# question, so that a fifth of A costs them a fifth of its time: `growth` holds them to that.
+# question, so that a fifth of A costs them a fifth of its time: the report holds them to that.
 TRIAL = {"A": 4, "B": 8, "C": 8, "D": 12}
 SAMPLE = {"A": (20, 100), "B": (50, 50), "C": (20, 100), "D": (100, 100)}
 
@@ -106,7 +106,13 @@ def compare(workers: dict[str, Worker], workload: str, rounds: int, full: bool, 
     peer, batch = best_batch(workers, workload, found)
     sample, whole = SAMPLE[workload]
     sample = whole if full else sample
-    found |= {"peer": peer, "batch": batch, "peer_questions": sample, "questions": whole}
+    found |= {
+        "peer": peer,
+        "batch": batch,
+        "peer_questions": sample,
+        "questions": whole,
+        "trial_questions": TRIAL[workload],
+    }
     for tool in ("nbhelpers", "floor"):
         workers[tool].run(workload, 2)
     for _ in tqdm(range(rounds), desc=workload):
@@ -198,20 +204,16 @@ def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
     return found
 
 
-def growth(workers: dict[str, Worker], precision: str, batch: int) -> dict[str, Any]:
-    """Our time on A from 100 to 1,600 questions, and lm-eval's on 10 and 40, which shows that a part is enough."""
-    ours = {}
+def growth(precision: str) -> dict[str, Any]:
+    """Our time and memory on A from 100 to 1,600 questions."""
+    found = {}
     for size in tqdm((100, 400, 1600), desc="growth"):
         worker = Worker("nbhelpers", precision)  # a fresh process, whose memory nothing has stretched yet
         worker.run("D", 1)
-        ours[size] = worker.run("A", size)
+        answer = worker.run("A", size)
+        found[size] = {"seconds": answer["seconds"], "extra_bytes": answer["extra_bytes"]}
         worker.close()
-    peer = {size: workers["lm-eval"].run("A", size, batch)["seconds"] for size in (10, 40)}
-    return {
-        "ours": {size: answer["seconds"] for size, answer in ours.items()},
-        "extra_bytes": {size: answer["extra_bytes"] for size, answer in ours.items()},
-        "lm-eval": peer,
-    }
+    return found
 
 
 def machine() -> dict[str, str]:
@@ -241,9 +243,8 @@ def main() -> None:
 
     for precision in options.precisions:
         mine = results.setdefault(precision, {})
-        for part, needed in (("memory", {"A", "E"}), ("growth", {"A"})):
-            if part in options.parts and not needed <= {*options.parts, *mine}:
-                parser.error(f"--parts {part} needs the batch sizes found by {' and '.join(sorted(needed))}: add them")
+        if "memory" in options.parts and not {"A", "E"} <= {*options.parts, *mine}:
+            parser.error("--parts memory needs the batch sizes found by A and E: add them")
 
         def save(part: str, found: Any, mine: dict[str, Any] = mine) -> None:
             mine[part] = found
@@ -268,7 +269,7 @@ def main() -> None:
             elif part == "failures":
                 save(part, failures(workers))
             elif part == "growth" and precision == options.precisions[0]:
-                save(part, growth(workers, precision, lm_eval_batch(mine["A"])))
+                save(part, growth(precision))
         for worker in workers.values():
             worker.close()
         if "memory" in options.parts:

@@ -69,13 +69,19 @@ def memory(mine: dict[str, Any]) -> str:
 def growth(found: dict[str, Any]) -> str:
     rows = [
         [f"{int(size):,}", f"{seconds:.1f} s", f"{seconds / int(size) * 1000:.0f} ms", f"{extra / 1e6:,.0f} MB"]
-        for (size, seconds), extra in zip(found["ours"].items(), found["extra_bytes"].values(), strict=True)
+        for size, (seconds, extra) in ((size, run.values()) for size, run in found.items())
     ]
-    (few, part), (many, whole) = found["lm-eval"].items()
+    return table(["questions of A", "time", "per question", "peak memory above the loaded model"], rows)
+
+
+def linear(found: dict[str, Any]) -> str:
+    """Whether a part of the questions can stand for all: the peer's time on a few and on more of them."""
+    few, many = found.get("trial_questions", 4), found["peer_questions"]
+    part = found["trials"][f"{found['peer']}, batch {found['batch']}"]
+    whole = median(r["peer"] for r in found["rounds"]) * many / found["questions"]
     return (
-        table(["questions of A", "time", "per question", "peak memory above the start"], rows)
-        + f"\nlm-eval needed {part:.1f} s for {few} questions and {whole:.1f} s for {many}: {whole / part:.2f} times "
-        f"as long for {int(many) / int(few):.0f} times as many. So a part of the questions can stand for all.\n"
+        f"On A, {found['peer']} needed {part:.1f} s for {few} questions and {whole:.1f} s for {many}: "
+        f"{whole / part:.2f} times as long for {many / few:.0f} times as many.\n"
     )
 
 
@@ -163,6 +169,8 @@ def main() -> None:
     for precision in ("float32", "bfloat16"):
         if precision in results:
             text += [f"### Speed, {precision}\n", speed(results[precision])]
+            if results[precision].get("A", {}).get("rounds"):
+                text.append(linear(results[precision]["A"]))
     text.append("![Ratios of all rounds, on a logarithmic axis, with the targets as dashes](ratios.png)\n")
     for precision in ("float32", "bfloat16"):
         mine = results.get(precision, {})
