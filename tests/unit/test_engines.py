@@ -3,6 +3,7 @@
 import os
 import random
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import oracle
@@ -220,6 +221,28 @@ def test_attention_in_blocks_gives_the_same_numbers_and_leaves_the_model_as_it_w
     assert tiny.model.config._attn_implementation == "sdpa"
 
 
+def test_two_threads_share_a_model(gpt2):
+    prompts, answers = random_requests(8)
+    alone = nb.score_answers(gpt2, prompts, answers, engine="packed")
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda _: nb.score_answers(gpt2, prompts, answers, engine="packed"), range(12))
+        for scores in together:
+            for score, truth in zip(scores, alone, strict=True):
+                assert score.logprobs == pytest.approx(truth.logprobs, abs=1e-4)
+    assert gpt2.model.config._attn_implementation == "sdpa"
+
+
+def test_tokens_that_the_model_does_not_know_yet_do_not_stop_the_trial(gpt2):
+    """Added to the tokenizer and not yet to the embeddings: requests without them are scored as ever."""
+    tokenizer = make_tokenizer()
+    lm = nb.wrap_model(make_model("gpt2", len(tokenizer)), tokenizer, "grown")
+    tokenizer.add_tokens([f"<new{i}>" for i in range(500)])
+    prompts, answers = random_requests(9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert matches_the_oracle(lm, oracle.in_float64(lm.model), prompts, answers, engine="packed")
+
+
 @pytest.mark.parametrize(
     "dtype, off, tokens, tolerated",
     [
@@ -295,15 +318,23 @@ def test_a_model_that_never_was_well_is_named_too(gpt2):
         nb.score_answers(lm, "The end", [".", "?"])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+        RuntimeError("MPS backend out of memory"),
+    ],
+)
 @pytest.mark.parametrize("engine", ["plain", "packed"])
-def test_out_of_memory_halves_the_budget_and_loses_nothing(gpt2, monkeypatch, engine):
+def test_out_of_memory_halves_the_budget_and_loses_nothing(gpt2, monkeypatch, engine, error):
     prompts, answers = random_requests(3)
     expected = nb.score_answers(gpt2, prompts, answers, engine=engine)
     original = gpt2.model.transformer.forward
 
     def with_little_memory(*args, **options):
         if options["input_ids"].numel() > 20:
-            raise torch.OutOfMemoryError("no room")
+            raise error
         return original(*args, **options)
 
     monkeypatch.setattr(gpt2.model.transformer, "forward", with_little_memory)
@@ -312,10 +343,8 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(gpt2, monkeypatch, en
     assert [notice.message.args[0].split("=")[1] for notice in notices][:2] == ["160", "80"]
     for score, truth in zip(scores, expected, strict=True):
         assert score.logprobs == pytest.approx(truth.logprobs, abs=1e-4)
-    monkeypatch.setattr(
-        gpt2.model.transformer, "forward", lambda *a, **o: (_ for _ in ()).throw(torch.OutOfMemoryError())
-    )
-    with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
+    monkeypatch.setattr(gpt2.model.transformer, "forward", lambda *a, **o: (_ for _ in ()).throw(error))
+    with pytest.warns(UserWarning), pytest.raises(type(error), match="memory"):
         nb.score_answers(gpt2, prompts, answers, engine=engine, token_budget=2)
 
 
