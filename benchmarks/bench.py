@@ -193,10 +193,10 @@ def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
     batches = {workload: lm_eval_batch(results[workload]) for workload in ("A", "E")}
     found = {}
     for workload in ("A", "E"):
-        for tool, batch in (("nbhelpers", 1), ("lm-eval", 1), ("lm-eval", batches[workload])):
+        for tool, batch in [("nbhelpers", 1), *(("lm-eval", batch) for batch in sorted({1, batches[workload]}))]:
             worker = Worker(tool, precision)
             worker.run("D", 1)
-            # A peak does not grow with the questions, and the peers take long over them.
+            # lm-eval's peak is that of its largest batch and does not grow with the questions, over which it takes long.
             size = 8 if tool == "lm-eval" else None
             label = tool if tool == "nbhelpers" else f"{tool}, batch {batch}"
             found[f"{workload}: {label}"] = worker.run(workload, size, batch, stride=1024)["extra_bytes"]
