@@ -196,7 +196,7 @@ def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
         for tool, batch in [("nbhelpers", 1), *(("lm-eval", batch) for batch in sorted({1, batches[workload]}))]:
             worker = Worker(tool, precision)
             worker.run("D", 1)
-            # lm-eval's peak is that of its largest batch and does not grow with the questions, over which it takes long.
+            # lm-eval's peak is that of its largest batch: it does not grow with the questions, and these take it long.
             size = 8 if tool == "lm-eval" else None
             label = tool if tool == "nbhelpers" else f"{tool}, batch {batch}"
             found[f"{workload}: {label}"] = worker.run(workload, size, batch, stride=1024)["extra_bytes"]
