@@ -21,6 +21,7 @@ SENTENCES = [
     ("book/evals_benchmarks", "not an industry standard"),
     ("book/perplexity/perplexity", "effective number of choices"),
     ("book/perplexity/scoring_answers", "A transformer reads a tree as willingly as a row"),
+    ("book/text_overlap/bleu", "It counts words and knows no meaning."),
     ("book/instruction_tuning/gpt2", "This page is a promise, not a result."),
     ("book/instruction_tuning/olmo_1b_ift", "This page is a promise, not a result."),
     ("book/references", "BLEU"),
