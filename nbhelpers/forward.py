@@ -50,15 +50,14 @@ def score_plain(
     """
     starts = first_scored(rows)
     equal = positions_depend_on_length(lm.model)
-    places, pieces = [], []
+    columns: Columns = ()
     for batch in batches([len(ids) - 1 for ids, _ in rows], token_budget, equal):
         place = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in batch])
-        columns = _score_batch(lm, [rows[i] for i in batch], reduce)
-        check(place, columns)
-        places.append(place)
-        pieces.append(columns)
+        found = _score_batch(lm, [rows[i] for i in batch], reduce)
+        check(place, found)
+        columns = fill(columns, starts[-1], place, found)
         advance(sum(len(rows[i][0]) - 1 for i in batch))
-    return in_order(places, pieces)
+    return columns
 
 
 def first_scored(rows: Sequence[TokenRow]) -> np.ndarray:
@@ -66,12 +65,18 @@ def first_scored(rows: Sequence[TokenRow]) -> np.ndarray:
     return np.cumsum([0, *(len(ids) - first for ids, first in rows)])
 
 
-def in_order(places: Sequence[np.ndarray], pieces: Sequence[Columns]) -> Columns:
-    """Join results that were computed in another order: `places` says where each of them belongs."""
+def fill(columns: Columns, total: int, place: np.ndarray, found: Columns) -> Columns:
+    """Write results to their places among all `total` of them; the first call makes the room.
+
+    One block from the beginning: many small results, kept between large intermediate ones, would keep the allocator
+    from using the room of the latter again, and memory would grow with every forward pass.
+    """
     import torch
 
-    order = torch.from_numpy(np.argsort(np.concatenate(places)))
-    return tuple(torch.cat(column)[order] for column in zip(*pieces, strict=True))
+    columns = columns or tuple(torch.empty(total, *part.shape[1:], dtype=part.dtype) for part in found)
+    for column, part in zip(columns, found, strict=True):
+        column[torch.from_numpy(place)] = part.cpu()
+    return columns
 
 
 def batches(lengths: Sequence[int], token_budget: int, equal: bool = False) -> Iterator[list[int]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import forward
-from .forward import Columns, Reduce, TokenRow, head_is_separable, in_order, precision
+from .forward import Columns, Reduce, TokenRow, fill, head_is_separable, precision
 from .models import LanguageModel
 from .prefix_tree import PrefixTree, Row, cut_rows, last_nodes, row_mask
 
@@ -49,7 +49,7 @@ def score_packed(
     order = np.argsort(nodes, kind="stable")
     nodes, targets = nodes[order], torch.from_numpy(targets[order]).long()
     separable = head_is_separable(lm.model)
-    pieces = []
+    results: Columns = ()
     cache = None
     with _attention_in_blocks(lm):
         for row, following in pairwise(chain(cut_rows(tree, token_budget), [None])):
@@ -66,10 +66,10 @@ def score_packed(
                     at = which[few] - start
                     # As a rule every logit row has one target, and no copy is needed.
                     asked = logits if np.array_equal(at, range(len(logits))) else logits[torch.from_numpy(at)]
-                    columns = reduce(asked, targets[in_row][few].to(logits.device))
-                    pieces.append(tuple(column.cpu() for column in columns))
+                    found = reduce(asked, targets[in_row][few].to(logits.device))
+                    results = fill(results, len(order), order[in_row][few], found)
             advance(row.end - row.begin)
-    return in_order([order], pieces)
+    return results
 
 
 def _read_row(
