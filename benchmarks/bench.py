@@ -16,10 +16,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import torch
 import workloads
 from tqdm import tqdm
 
@@ -119,11 +117,10 @@ def compare(workers: dict[str, Worker], workload: str, rounds: int, full: bool, 
         ours = workers["nbhelpers"].run(workload)
         theirs = workers[peer].run(workload, sample, batch)
         floor = workers["floor"].run(workload)
-        apart = [abs(a - b) for a, b in zip(ours["results"], theirs["results"], strict=False)]
         times = {"ours": ours["seconds"], "peer": theirs["seconds"] * whole / sample, "floor": floor["seconds"]}
-        found["rounds"].append(times | {"apart_median": median(apart), "apart_max": max(apart)})
+        found["rounds"].append(times)
         save(found)
-    found["ours"], found["theirs"] = ours["results"], theirs["results"]
+    found["ours"] = ours["results"]
     return found
 
 
@@ -236,7 +233,6 @@ def main() -> None:
         parser.error("memory is read from /proc, which only Linux has: run this on Linux")
     if not PEERS_PYTHON.exists():
         parser.error("the peers are not installed: `make bench` does it")
-    torch.set_num_threads(2)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if results.get("machine") != machine():
         results = {"machine": machine()}  # never two machines, or two versions of torch, in one table

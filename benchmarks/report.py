@@ -9,8 +9,12 @@ from statistics import median
 from typing import Any
 
 import matplotlib.pyplot as plt
+import workloads
+from transformers import AutoTokenizer
 
 import nbhelpers as nb
+from nbhelpers.embedded import embedded_folder
+from nbhelpers.prefix_tree import build_tree
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- begin: written by report.py -->", "<!-- end: written by report.py -->"
@@ -22,6 +26,21 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def sizes() -> str:
+    """How long the requests are, and how many of their tokens are new: those whose beginning was not read before."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    rows = []
+    for workload in workloads.REQUESTS:
+        texts = ["".join(pair) for pair in workloads.requests(workload)]
+        read = [tokenizer(text)["input_ids"][:-1] for text in texts]
+        distinct, total = len(build_tree(read).tokens), sum(map(len, read))
+        span = f"{min(map(len, read))} to {max(map(len, read))}"
+        rows.append([workload, len(texts), span, f"{total:,}", f"{distinct:,}", f"{total / distinct:.1f}"])
+    tokens = len(tokenizer(workloads.long_text(), verbose=False)["input_ids"])
+    head = ["workload", "requests", "tokens of a request", "tokens to read one by one", "distinct", "ratio"]
+    return table(head, rows) + f"\nE is one text of {tokens:,} tokens.\n"
 
 
 def ratios(mine: dict[str, Any]) -> dict[str, list[float]]:
@@ -76,7 +95,7 @@ def growth(found: dict[str, Any]) -> str:
 
 def linear(found: dict[str, Any]) -> str:
     """Whether a part of the questions can stand for all: the peer's time on a few and on more of them."""
-    few, many = found.get("trial_questions", 4), found["peer_questions"]
+    few, many = found["trial_questions"], found["peer_questions"]
     part = found["trials"][f"{found['peer']}, batch {found['batch']}"]
     whole = median(r["peer"] for r in found["rounds"]) * many / found["questions"]
     return (
@@ -165,7 +184,7 @@ def draw(results: dict[str, Any]) -> None:
 def main() -> None:
     results = json.loads((HERE / "results.json").read_text())
     machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
-    text = [f"Measured on: {machine}; two threads.\n"]
+    text = [f"Measured on: {machine}; two threads.\n", "### Size of the workloads\n", sizes()]
     for precision in ("float32", "bfloat16"):
         if precision in results:
             text += [f"### Speed, {precision}\n", speed(results[precision])]

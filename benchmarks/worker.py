@@ -99,7 +99,8 @@ def lm_eval(folder: str, precision: str) -> Tool:
 def minicons(folder: str, precision: str) -> Tool:
     from minicons.scorer import IncrementalLMScorer
 
-    scorer = IncrementalLMScorer(*_load(folder, precision)[:1], "cpu", tokenizer=_load(folder, precision)[1])
+    model, tokenizer = _load(folder, precision)
+    scorer = IncrementalLMScorer(model, "cpu", tokenizer=tokenizer)
 
     def run(job: dict[str, Any]) -> list[float]:
         totals = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,7 @@ REQUESTS = {"A": shared_examples, "B": unlike_endings, "C": letters, "D": unrela
 
 def requests(workload: str, size: int | None = None) -> list[Request]:
     """The requests of workload A, B, C or D, in full or for so many questions."""
-    build = REQUESTS[workload]
-    return (build if size is None else partial(build, size))()
+    return REQUESTS[workload]() if size is None else REQUESTS[workload](size)
 
 
 def of(job: dict[str, Any]) -> list[Request]:
@@ -86,6 +85,7 @@ def in_batches(items: list[Request], size: int) -> Iterator[list[Request]]:
         yield items[start : start + size]
 
 
+@cache
 def _texts() -> list[str]:
     passages = [json.loads(line) for line in PASSAGES.read_text(encoding="utf-8").splitlines()]
     return [passage["text"] for passage in passages if passage["kind"] in KINDS]
