@@ -22,6 +22,7 @@ SENTENCES = [
     ("book/perplexity/perplexity", "effective number of choices"),
     ("book/perplexity/scoring_answers", "A transformer reads a tree as willingly as a row"),
     ("book/text_overlap/bleu", "It counts words and knows no meaning."),
+    ("book/text_overlap/rouge", "ROUGE knows nothing of the source, and so nothing of truth"),
     ("book/instruction_tuning/gpt2", "This page is a promise, not a result."),
     ("book/instruction_tuning/olmo_1b_ift", "This page is a promise, not a result."),
     ("book/references", "BLEU"),

@@ -5,7 +5,7 @@ import random
 import pytest
 import sacrebleu
 from notebook_code import definitions
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF, TER
 
 page = definitions("text_overlap/bleu.ipynb")
 
@@ -51,7 +51,7 @@ def test_clipped_counts(hypothesis, references, n, expected):
     [
         (FIRST, GUIDES, "none", 50.45666840058485),  # nothing to smooth
         (SECOND, GUIDES, "exp", 6.9630033057),  # the paper has no score for it; sacrebleu has
-        ("this is a fest", ["this is a test"], "exp", None),
+        ("this is a fest", ["this is a test"], "exp", 59.460355750136),  # 3/4, 2/3, 1/2, and 1/2 instead of 0/1
         ("nothing shared", ["quite another sentence"], "exp", 0.0),
         ("the cat is on", ["the cat is on the mat"], "exp", 60.653065971263345),  # exp(1 - 6/4)
     ],
@@ -91,6 +91,38 @@ def test_random_sentences_and_corpora_match_sacrebleu(smoothing):
             assert page.sentence_bleu(hypothesis, known, smoothing) == pytest.approx(theirs, abs=1e-8)
         theirs = together.corpus_score(hypotheses, [list(s) for s in zip(*references, strict=True)]).score
         assert page.corpus_bleu(hypotheses, references, smoothing) == pytest.approx(theirs, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "metric, expected",
+    [
+        (BLEU(tokenize="13a"), 48.530827),  # sacrebleu's own tests, as are the next two
+        (BLEU(tokenize="none"), 49.1919566),  # "man." is not "man"
+        (BLEU(tokenize="intl"), 43.91623493),
+        *[(BLEU(max_ngram_order=n), s) for n, s in enumerate([77.65, 60.50, 53.93, 48.53, 46.14, 43.28], 1)],
+        (CHRF(), 59.73),
+        (CHRF(word_order=2), 59.15),
+        (TER(), 40.00),
+    ],
+    ids=str,
+)
+def test_the_library_that_the_page_trusts(metric, expected):
+    """The same corpus by the other metrics of the page: a new version of sacrebleu must not move them unseen."""
+    streams = [list(stream) for stream in zip(*DOG_REFERENCES, strict=True)]
+    assert metric.corpus_score(DOGS, streams).score == pytest.approx(expected, abs=0.005)
+
+
+def test_one_moved_block_is_one_edit():
+    """TER of "d e f g h a b c" against "a b c d e f g h": one shift of eight words."""
+    assert TER().corpus_score(["d e f g h a b c"], [["a b c d e f g h"]]).score == pytest.approx(100 / 8)
+
+
+def test_the_floor_that_sacrebleu_tests():
+    """3/4, 2/3, 1/2 and 0/1: with a floor of 0.01 sacrebleu's own test has 0.2236; the page's floor is 0.1."""
+    fest = ("this is a fest", ["this is a test"])
+    library = sacrebleu.sentence_bleu(*fest, smooth_method="floor", smooth_value=0.01, tokenize="none")
+    assert library.score == pytest.approx(22.3606797749979, abs=1e-8)
+    assert page.sentence_bleu(*fest, "floor") == pytest.approx(22.3606797749979 * 10**0.25, abs=1e-8)
 
 
 def test_token_lists_are_taken_as_they_are():
