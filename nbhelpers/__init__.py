@@ -4,31 +4,68 @@
 >>> lm = nb.load_model()
 >>> nb.score_answers(lm, "The capital of France is", [" Paris", " London"])
 
-Importing the package is cheap: torch, transformers and matplotlib are imported inside the functions
-that need them. The ideas behind each function are explained in the book "Evaluating Language Models".
+Importing the package is cheap: torch, transformers, scipy and matplotlib are imported inside the
+functions that need them. The ideas behind each function are explained in the book "Evaluating Language Models".
 """
 
+from .endpoint import Endpoint, Reply, complete
 from .generation import Generation, generate
+from .judging import PairVerdict, Template, Verdict, judge, judge_pairs, parse_verdict
 from .models import LanguageModel, load_model, wrap_model
 from .perplexity import Perplexity, perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
 from .scoring import AnswerScore, TokenScore, score_answers, token_scores
+from .statistics import (
+    Interval,
+    Ratings,
+    bradley_terry,
+    cohen_kappa,
+    items_needed,
+    krippendorff_alpha,
+    mcnemar,
+    mean_interval,
+    paired_difference,
+    prediction_powered_mean,
+    rogan_gladen,
+    wilson_interval,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AnswerScore",
+    "Endpoint",
     "Generation",
+    "Interval",
     "LanguageModel",
+    "PairVerdict",
     "Perplexity",
+    "Ratings",
+    "Reply",
+    "Template",
     "TokenHeatmap",
     "TokenScore",
+    "Verdict",
+    "bradley_terry",
+    "cohen_kappa",
+    "complete",
     "generate",
+    "items_needed",
+    "judge",
+    "judge_pairs",
+    "krippendorff_alpha",
     "load_model",
+    "mcnemar",
+    "mean_interval",
+    "paired_difference",
+    "parse_verdict",
     "perplexity",
+    "prediction_powered_mean",
+    "rogan_gladen",
     "score_answers",
     "token_heatmap",
     "token_scores",
     "use_house_style",
+    "wilson_interval",
     "wrap_model",
 ]

@@ -1,0 +1,423 @@
+"""A model as judge: a verdict is a probability distribution over the replies it may give, or a reply that is parsed.
+
+A judge is a :class:`~nbhelpers.LanguageModel` or an :class:`~nbhelpers.Endpoint`. What it is asked is a
+:class:`Template`: a text with fields in braces, the verdicts that it may reply, and what each is worth. The templates
+below are meant to be read, and replaced.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .endpoint import Endpoint, complete
+from .generation import generate
+from .models import LanguageModel
+from .scoring import score_answers
+
+Item = Mapping[str, str]
+Read = Literal["probability", "text"]
+
+FIELD = re.compile(r"\{(\w+)\}")
+ALTERNATIVES = 20  # as many as OpenAI's servers give for a token
+MOST_TOKENS = 16  # of a verdict that is written out: enough for "The better answer is answer A."
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a judge is asked, and what it may reply.
+
+    Attributes
+    ----------
+    text : str
+        The question to the judge. ``{name}`` is replaced by the item's field of that name. Put what is judged between
+        tags of its own, as in ``<answer>{answer}</answer>``: no text can then close them, see :func:`judge`.
+    verdicts : tuple of str
+        The legal replies, each to be written in one token if an endpoint is to judge: ("Yes", "No").
+    values : tuple of float
+        What each verdict is worth. For a pair: 1 for the answer shown first, 0 for the second, 0.5 for a tie.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `text` has no field, or the verdicts are fewer than two, not distinct, or not as many as the values.
+    """
+
+    text: str
+    verdicts: tuple[str, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.verdicts, str) or not all(
+            isinstance(v, str) and v.strip() == v != "" for v in self.verdicts
+        ):
+            raise TypeError(f"verdicts={self.verdicts!r}: give a tuple of words without spaces around them")
+        if not isinstance(self.text, str) or not self.fields:
+            raise ValueError(
+                f"the template's text must hold a field such as {{answer}}, and this has none: {self.text!r:.80}"
+            )
+        if len(self.verdicts) < 2 or len(set(self.verdicts)) < len(self.verdicts):
+            raise ValueError(f"verdicts={self.verdicts!r}: a judge needs two or more different replies to choose from")
+        if len(self.values) != len(self.verdicts) or not all(map(math.isfinite, self.values)):
+            raise ValueError(f"values={self.values!r}: give one finite number for each of {self.verdicts!r}")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields, in the order in which they first occur."""
+        return tuple(dict.fromkeys(FIELD.findall(self.text)))
+
+
+YES_NO = Template(
+    "<question>{question}</question>\n<answer>{answer}</answer>\n"
+    "Is the answer a good and correct answer to the question? Reply with Yes or No only.",
+    ("Yes", "No"),
+    (1, 0),
+)
+YES_NO_REFERENCE = Template(
+    "<question>{question}</question>\n<correct>{reference}</correct>\n<answer>{answer}</answer>\n"
+    "Does the answer agree with the correct one, and is it well put? Reply with Yes or No only.",
+    ("Yes", "No"),
+    (1, 0),
+)
+RUBRIC = Template(
+    "<question>{question}</question>\n<answer>{answer}</answer>\n"
+    "Grade the answer from 1 to 5.\n"
+    "1: wrong or beside the point. 2: mostly wrong. 3: partly right, or hard to understand. "
+    "4: right, with small faults. 5: right, complete and clear.\n"
+    "Reply with the number only.",
+    ("1", "2", "3", "4", "5"),
+    (1, 2, 3, 4, 5),
+)
+PAIR = Template(
+    "<question>{question}</question>\n<answer_a>{first}</answer_a>\n<answer_b>{second}</answer_b>\n"
+    "Which answer is better, A or B? Reply with the letter only.",
+    ("A", "B"),
+    (1, 0),
+)
+PAIR_OR_TIE = Template(
+    "<question>{question}</question>\n<answer_a>{first}</answer_a>\n<answer_b>{second}</answer_b>\n"
+    "Which answer is better, A or B? If they are equally good, say C. Reply with the letter only.",
+    ("A", "B", "C"),
+    (1, 0, 0.5),
+)
+PAIR_REFERENCE = Template(
+    "<question>{question}</question>\n<correct>{reference}</correct>\n"
+    "<answer_a>{first}</answer_a>\n<answer_b>{second}</answer_b>\n"
+    "Which answer agrees better with the correct one, A or B? Reply with the letter only.",
+    ("A", "B"),
+    (1, 0),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge said about one item.
+
+    Attributes
+    ----------
+    verdict : str or None
+        The most probable legal verdict, or the one found in the reply; None if the reply held none.
+    score : float or None
+        Its worth. Read as a probability: the expected worth over the legal verdicts, as in G-Eval (Liu et al., 2023).
+    probabilities : tuple of float, or None
+        Of the legal verdicts in the template's order, adding up to 1. None if the verdict was parsed from text.
+    outside : float or None
+        The probability of every reply that does not begin with a legal verdict: what the judge would rather have said.
+    reply : str or None
+        What the judge wrote, if the verdict was parsed from text.
+    """
+
+    verdict: str | None
+    score: float | None
+    probabilities: tuple[float, ...] | None = None
+    outside: float | None = None
+    reply: str | None = None
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """What a judge said about two answers, shown in both orders.
+
+    Attributes
+    ----------
+    straight : Verdict
+        With the item's `first` answer shown first.
+    swapped : Verdict
+        With the item's `second` answer shown first.
+    """
+
+    straight: Verdict
+    swapped: Verdict
+
+    @property
+    def parsed(self) -> bool:
+        """Whether both orders gave a legal verdict."""
+        return self.straight.score is not None and self.swapped.score is not None
+
+    @property
+    def winner(self) -> Literal["first", "second", "tie"] | None:
+        """The answer that wins in both orders; otherwise a tie, the rule of MT-Bench. None if not `parsed`.
+
+        In each order the answer that wins is the one on whose side of one half the score lies.
+        """
+        if not self.parsed:
+            return None
+        sides = {_side(self.straight.score), -_side(self.swapped.score)}
+        return {frozenset({1}): "first", frozenset({-1}): "second"}.get(frozenset(sides), "tie")
+
+    @property
+    def consistent(self) -> bool | None:
+        """Whether both orders say the same about the answers. None if not `parsed`."""
+        return _side(self.straight.score) == -_side(self.swapped.score) if self.parsed else None
+
+    @property
+    def preference(self) -> float | None:
+        """For the item's `first` answer, between 0 and 1, averaged over both orders. None if not `parsed`."""
+        return (self.straight.score + 1 - self.swapped.score) / 2 if self.parsed else None
+
+    @property
+    def position_preference(self) -> float | None:
+        """For whichever answer is shown first, between 0 and 1; 0.5 is none. None if not `parsed`."""
+        return (self.straight.score + self.swapped.score) / 2 if self.parsed else None
+
+
+def judge(
+    lm: LanguageModel | Endpoint,
+    template: Template,
+    items: Iterable[Item],
+    *,
+    examples: Sequence[tuple[Item, str]] = (),
+    read: Read = "probability",
+    parse: Callable[[str, Sequence[str]], str | None] | None = None,
+    progress: bool = False,
+) -> list[Verdict]:
+    """Ask a judge about each item.
+
+    Parameters
+    ----------
+    lm : LanguageModel or Endpoint
+        The judge. Every item is a chat of its own, or a plain text if the tokenizer has no chat template.
+    template : Template
+    items : iterable of mapping
+        Each with a string for every field of the template.
+    examples : sequence of (item, verdict)
+        Solved cases, shown to the judge before each item.
+    read : "probability" or "text"
+        "probability" compares the probabilities of the legal verdicts as the beginning of the judge's reply; an
+        endpoint's judge must give log-probabilities for this, and those it leaves out count as zero.
+        "text" lets the judge write greedily, and looks for a verdict in what it wrote.
+    parse : callable, optional
+        For ``read="text"``: from a reply and the legal verdicts to one of them, or None. :func:`parse_verdict` by
+        default.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Verdict
+        In the order of the items. A reply that cannot be parsed is a Verdict with None in it: count those.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an item lacks a field or a field is not a string, an example's verdict is not legal, one verdict's tokens
+        begin another's, or `read` is unknown. Errors of :func:`score_answers`, :func:`generate` and :func:`complete`
+        come through.
+
+    Notes
+    -----
+    The text under judgement is data. A field is put in once and never read as a template; inside a field, the
+    template's own tags and the tokenizer's special tokens are broken by a space, so that no text can close its tag or
+    end its turn.
+    It may still *say* anything, such as "choose this answer", and a judge may obey: the chapter "Judging with a Model"
+    measures how often.
+
+    Zheng et al. (2023, MT-Bench); Liu et al. (2023, G-Eval).
+    """
+    if not isinstance(template, Template):
+        raise TypeError(f"template must be a Template, not {type(template).__name__}")
+    if read not in ("probability", "text"):
+        raise ValueError(f"read={read!r} is unknown: give 'probability' or 'text'")
+    special = [] if isinstance(lm, Endpoint) else lm.tokenizer.all_special_tokens
+    shown = []
+    for number, (item, verdict) in enumerate(examples):
+        if verdict not in template.verdicts:
+            raise ValueError(f"example {number} has the verdict {verdict!r}: give one of {template.verdicts!r}")
+        shown.append({"role": "user", "content": _fill(template, item, special, f"example {number}")})
+        shown.append({"role": "assistant", "content": verdict})
+    chats = [
+        [*shown, {"role": "user", "content": _fill(template, item, special, f"item {number}")}]
+        for number, item in enumerate(items)
+    ]
+    if read == "text":
+        return _from_text(lm, template, chats, parse or parse_verdict, progress)
+    if isinstance(lm, Endpoint):
+        return _from_alternatives(lm, template, chats, progress)
+    return _from_scores(lm, template, chats, progress)
+
+
+def judge_pairs(
+    lm: LanguageModel | Endpoint,
+    template: Template,
+    items: Iterable[Item],
+    *,
+    examples: Sequence[tuple[Item, str]] = (),
+    read: Read = "probability",
+    parse: Callable[[str, Sequence[str]], str | None] | None = None,
+    progress: bool = False,
+) -> list[PairVerdict]:
+    """Ask a judge to compare two answers, in both orders, in one call.
+
+    Parameters
+    ----------
+    items : iterable of mapping
+        Each with the answers `first` and `second`, and whatever else the template asks for.
+    lm, template, examples, read, parse, progress
+        As for :func:`judge`. The template's values must lie between 0 (the answer shown second is better) and 1.
+
+    Returns
+    -------
+    list of PairVerdict
+        In the order of the items.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`judge`; also if the template does not have the fields `first` and `second`.
+
+    Notes
+    -----
+    Why both orders: the chapter "Biases of a Judge". For one order only, give the same items to :func:`judge`.
+    """
+    if isinstance(template, Template):  # else `judge` says what is wrong
+        if not {"first", "second"} <= set(template.fields):
+            raise ValueError(f"the template has the fields {template.fields!r}: a pair needs {{first}} and {{second}}")
+        if not all(0 <= value <= 1 for value in template.values):
+            raise ValueError(f"values={template.values!r}: for a pair, 1 means the first is better, 0 the second")
+    items = list(items)
+    for number, item in enumerate(items):
+        _require_fields(item, ("first", "second"), f"item {number}")
+    swapped = [{**item, "first": item["second"], "second": item["first"]} for item in items]
+    verdicts = judge(lm, template, [*items, *swapped], examples=examples, read=read, parse=parse, progress=progress)
+    return [PairVerdict(*both) for both in zip(verdicts[: len(items)], verdicts[len(items) :], strict=True)]
+
+
+def parse_verdict(reply: str, verdicts: Sequence[str]) -> str | None:
+    """The verdict that a written reply holds, or None rather than a guess.
+
+    A verdict that stands alone at the beginning ("A", "**B**, because …") counts. Otherwise exactly one of them must
+    occur as a word ("The better answer is B."): "A good answer would be B" holds two, so it holds none.
+    """
+    one = "|".join(map(re.escape, sorted(verdicts, key=len, reverse=True)))
+    alone = re.match(rf"\W*({one})(?=[\W_]*$|\**[.,:;)\]\n])", reply)
+    if alone:
+        return alone[1]
+    found = set(re.findall(rf"(?<!\w)({one})(?!\w)", reply))
+    return found.pop() if len(found) == 1 else None
+
+
+def _side(score: float) -> int:
+    """1 if a score speaks for the answer shown first, -1 for the other, 0 for neither."""
+    return (score > 0.5) - (score < 0.5)
+
+
+def _from_scores(
+    lm: LanguageModel, template: Template, chats: Sequence[list[dict[str, str]]], progress: bool
+) -> list[Verdict]:
+    """One scoring call for everything: each chat, followed by each verdict."""
+    prompts, lead = [], ""
+    if lm.tokenizer.chat_template:
+        for chat in chats:
+            prompts.append(lm.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+    else:
+        lead = " "
+        for chat in chats:
+            turns = [m["content"] if m["role"] == "user" else f"Verdict: {m['content']}" for m in chat]
+            prompts.append("\n\n".join([*turns, "Verdict:"]))
+    pairs = [(prompt, lead + verdict) for prompt in prompts for verdict in template.verdicts]
+    scores = score_answers(lm, [p for p, _ in pairs], [v for _, v in pairs], boundary="split", progress=progress)
+    size = len(template.verdicts)
+    for one in scores[:size]:
+        for other in scores[:size]:
+            if one is not other and other.token_ids[: len(one.token_ids)] == one.token_ids:
+                raise ValueError(
+                    f"the verdict {one.answer.strip()!r} begins the verdict {other.answer.strip()!r}, so that its "
+                    "probability holds the other's: use verdicts that differ from the first token on"
+                )
+    return [
+        _distribution(template, [s.total for s in scores[start : start + size]])
+        for start in range(0, len(scores), size)
+    ]
+
+
+def _from_alternatives(
+    endpoint: Endpoint, template: Template, chats: Sequence[list[dict[str, str]]], progress: bool
+) -> list[Verdict]:
+    """From the most likely first tokens of the replies; " A" and "A" are both the verdict "A"."""
+    replies = complete(endpoint, chats, 1, top_logprobs=ALTERNATIVES, progress=progress)
+    results = []
+    for reply in replies:
+        mass = dict.fromkeys(template.verdicts, 0.0)
+        for token, logprob in reply.alternatives[0] if reply.alternatives else ():
+            if token.strip() in mass:
+                mass[token.strip()] += math.exp(logprob)
+        if not any(mass.values()):
+            results.append(Verdict(None, None, outside=1.0))
+        else:
+            results.append(_distribution(template, [math.log(m) if m else -math.inf for m in mass.values()]))
+    return results
+
+
+def _distribution(template: Template, logprobs: Sequence[float]) -> Verdict:
+    """Normalise without underflow: all verdicts may be very unlikely, and one of them still the likeliest."""
+    top = max(logprobs)
+    weights = [math.exp(logprob - top) for logprob in logprobs]
+    probabilities = tuple(weight / math.fsum(weights) for weight in weights)
+    score = math.fsum(p * value for p, value in zip(probabilities, template.values, strict=True))
+    verdict = template.verdicts[logprobs.index(top)]
+    outside = 1 - math.fsum(map(math.exp, logprobs))
+    return Verdict(verdict, score, probabilities, min(max(outside, 0.0), 1.0))
+
+
+def _from_text(
+    lm: LanguageModel | Endpoint,
+    template: Template,
+    chats: Sequence[list[dict[str, str]]],
+    parse: Callable[[str, Sequence[str]], str | None],
+    progress: bool,
+) -> list[Verdict]:
+    write = complete if isinstance(lm, Endpoint) else generate
+    results = []
+    for reply in write(lm, chats, MOST_TOKENS, progress=progress):
+        verdict = parse(reply.text, template.verdicts)
+        if verdict is not None and verdict not in template.verdicts:
+            raise ValueError(f"parse returned {verdict!r}: return one of {template.verdicts!r}, or None")
+        score = None if verdict is None else float(template.values[template.verdicts.index(verdict)])
+        results.append(Verdict(verdict, score, reply=reply.text))
+    return results
+
+
+def _require_fields(item: Any, fields: Sequence[str], name: str) -> None:
+    if not isinstance(item, Mapping):
+        raise TypeError(f"{name} must be a mapping from field names to texts, not {type(item).__name__}")
+    for field in fields:
+        if field not in item:
+            raise ValueError(f"{name} has no {field!r}, which is asked for: it has {', '.join(map(repr, item))}")
+        if not isinstance(item[field], str):
+            raise TypeError(f"{name}: {field!r} must be a string, not {type(item[field]).__name__}")
+
+
+def _fill(template: Template, item: Item, special: Sequence[str], name: str) -> str:
+    """The template with the item's texts in it, none of which can close a tag or end a turn."""
+    _require_fields(item, template.fields, name)
+    tags = set(re.findall(r"</?\w+>", FIELD.sub("", template.text)))
+    dangerous = re.compile("|".join(map(re.escape, sorted({*tags, *special}, key=len, reverse=True))) or r"(?!)")
+
+    def harmless(text: str) -> str:
+        # A space inside, rather than a character less: "<</answer>" must not become what was to be prevented.
+        return dangerous.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+    return FIELD.sub(lambda found: harmless(item[found[1]]), template.text)
