@@ -58,8 +58,8 @@ class Endpoint:
     model : str
         The name by which the server knows the model.
     key_variable : str
-        The environment variable that holds the key. The key itself is read when a request is sent, and never stored.
-        A server on this very machine may do without; any other gets the key, so know whom you send it to.
+        The environment variable that holds the key. The key itself is read when requests are sent, and never stored.
+        Where it is set, it goes to the server, whichever that is. A server on this very machine may do without.
     concurrency : int
         Requests under way at once, at most; 1 or more.
     timeout : float
@@ -194,7 +194,8 @@ def complete(
     -----
     The protocol is OpenAI's "Create chat completion". Asked again after a growing wait, or after as long as the
     server's ``Retry-After`` says: no connection, a timeout, half a reply or none, and the answers 408, 409, 429 and
-    5xx. `max_new_tokens` travels as ``max_tokens``, which OpenAI's own reasoning models refuse.
+    5xx. `max_new_tokens` travels as ``max_tokens``, which OpenAI's own reasoning models refuse. ``transformers serve``
+    (5.23) has no log-probabilities, and draws only where the model's own settings say so, whatever the temperature.
     Explained in the chapter "Judging with a Model".
     """
     requests = _requests(endpoint, chats, max_new_tokens, temperature, seed, stop, top_logprobs)
@@ -475,7 +476,7 @@ def _requests(
         raise ValueError(f"stop={stop!r}: give text that is not empty (every text holds the empty string)")
     shared: dict[str, Any] = {"base_url": endpoint.base_url.rstrip("/"), "model": endpoint.model}
     shared |= {"max_tokens": max_new_tokens, "temperature": float(temperature), "seed": seed}
-    # Servers without either refuse or misread these, so they are named only where they are wanted.
+    # Some servers refuse what they do not know: these are named only where they are wanted.
     shared |= {"stop": stops} if stops else {}
     shared |= {"logprobs": True, "top_logprobs": top_logprobs} if top_logprobs else {}
     requests = []
