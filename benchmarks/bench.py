@@ -143,6 +143,18 @@ def compare_perplexity(workers: dict[str, Worker], rounds: int, save: Any) -> di
     return found
 
 
+def compare_generation(workers: dict[str, Worker], rounds: int, save: Any) -> dict[str, Any]:
+    """Workload G: replies to chats, all at once against one after the other."""
+    found: dict[str, Any] = {"rounds": []}
+    for _ in tqdm(range(rounds), desc="G"):
+        ours, loop = workers["nbhelpers"].run("G"), workers["guide"].run("G")
+        found["rounds"].append({"ours": ours["seconds"], "loop": loop["seconds"]})
+        same = sum(a == b for a, b in zip(ours["results"], loop["results"], strict=True))
+        found |= {"chats": len(ours["results"]), "same": same}
+        save(found)
+    return found
+
+
 def profile(workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
     """Where our time goes, in seconds inside some of our functions."""
     found = {}
@@ -225,7 +237,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often every tool runs each workload (default 5)")
     precisions = ["float32", "bfloat16"]
     parser.add_argument("--precisions", nargs="+", default=precisions, choices=precisions)
-    parts = [*"ABCDE", "profile", "parity", "failures", "memory", "growth"]
+    parts = [*"ABCDEG", "profile", "parity", "failures", "memory", "growth"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="what to measure (default: all)")
     parser.add_argument("--full", action="store_true", help="give the peers all questions of A and C (hours)")
     options = parser.parse_args()
@@ -258,6 +270,8 @@ def main() -> None:
                 )
             elif part == "E":
                 save(part, compare_perplexity(workers, options.rounds, lambda found: save("E", found)))
+            elif part == "G":
+                save(part, compare_generation(workers, options.rounds, lambda found: save("G", found)))
             elif part == "profile":
                 save(part, profile(workers))
             elif part == "parity":

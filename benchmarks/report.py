@@ -75,6 +75,17 @@ def speed(mine: dict[str, Any]) -> str:
     return table(["workload", "best peer", "its time", "ours", "times faster", "target", "share of the floor"], rows)
 
 
+def generation(found: dict[str, Any]) -> str:
+    values = [r["loop"] / r["ours"] for r in found["rounds"]]
+    return (
+        f"{found['chats']} chats, {workloads.NEW_TOKENS} new tokens each: one after the other "
+        f"{median(r['loop'] for r in found['rounds']):.1f} s, with `generate` "
+        f"{median(r['ours'] for r in found['rounds']):.1f} s, **{median(values):.2f}** times faster "
+        f"({min(values):.2f} to {max(values):.2f}; target 2 {_verdict(median(values) >= 2)}). "
+        f"{found['same']} of {found['chats']} texts are equal.\n"
+    )
+
+
 def memory(mine: dict[str, Any]) -> str:
     found = mine["memory"]
     rows = []
@@ -190,6 +201,8 @@ def main() -> None:
             text += [f"### Speed, {precision}\n", speed(results[precision])]
             if results[precision].get("A", {}).get("rounds"):
                 text.append(linear(results[precision]["A"]))
+            if "G" in results[precision]:
+                text += [f"### Generation (G), {precision}\n", generation(results[precision]["G"])]
     text.append("![Ratios of all rounds, on a logarithmic axis, with the targets as dashes](ratios.png)\n")
     for precision in ("float32", "bfloat16"):
         mine = results.get(precision, {})

@@ -22,8 +22,8 @@ import workloads
 
 THREADS = 2
 WINDOW = 1024
-# A tool takes a job and returns one log-probability per request, or the sum of all for the long text.
-Tool = Callable[[dict[str, Any]], list[float]]
+# A tool takes a job and returns one log-probability per request, the sum of all for the long text, or written texts.
+Tool = Callable[[dict[str, Any]], list[Any]]
 
 
 def nbhelpers(folder: str, precision: str) -> Tool:
@@ -31,7 +31,9 @@ def nbhelpers(folder: str, precision: str) -> Tool:
 
     lm = nb.load_model(folder, device="cpu", dtype=precision)
 
-    def run(job: dict[str, Any]) -> list[float]:
+    def run(job: dict[str, Any]) -> list[Any]:
+        if job["workload"] == "G":
+            return [reply.text for reply in nb.generate(lm, workloads.chats(), workloads.NEW_TOKENS)]
         if job["workload"] == "E":
             return [-nb.perplexity(lm, workloads.long_text(), window=WINDOW, stride=job["stride"]).nats]
         prompts, answers = zip(*workloads.of(job), strict=True)
@@ -113,12 +115,25 @@ def minicons(folder: str, precision: str) -> Tool:
 
 
 def guide(folder: str, precision: str) -> Tool:
-    """The loop of the Hugging Face guide to perplexity: a window at a time, labels of -100 for what it has scored."""
+    """Plain loops over transformers. E is the Hugging Face guide's: a window at a time, labels of -100 for what it has
+    scored. G replies to one chat after the other."""
     import torch
 
     model, tokenizer = _load(folder, precision)
 
-    def run(job: dict[str, Any]) -> list[float]:
+    def replies() -> list[str]:
+        texts = []
+        for chat in workloads.chats():
+            inputs = tokenizer.apply_chat_template(
+                chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )
+            written = model.generate(**inputs, max_new_tokens=workloads.NEW_TOKENS, do_sample=False)
+            texts.append(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+        return texts
+
+    def run(job: dict[str, Any]) -> list[Any]:
+        if job["workload"] == "G":
+            return replies()
         ids = tokenizer(workloads.long_text(), return_tensors="pt", verbose=False).input_ids
         total, scored = 0.0, 0
         with torch.no_grad():

@@ -67,6 +67,17 @@ def long_text() -> str:
     return "\n\n".join(texts + texts[::-1] + texts[:3])
 
 
+NEW_TOKENS = 40
+
+
+def chats(count: int = 16) -> list[list[dict[str, str]]]:
+    """G: chats to reply to, of 20 to 150 words."""
+    rng = random.Random("G")
+    sizes = [20 + 130 * i // max(1, count - 1) for i in range(count)]
+    rng.shuffle(sizes)
+    return [[{"role": "user", "content": f"Say this in one sentence: {_excerpt(rng, n, 1)[0]}"}] for n in sizes]
+
+
 REQUESTS = {"A": shared_examples, "B": unlike_endings, "C": letters, "D": unrelated}
 
 
