@@ -246,10 +246,10 @@ def judge(
     for number, (item, verdict) in enumerate(examples):
         if verdict not in template.verdicts:
             raise ValueError(f"example {number} has the verdict {verdict!r}: give one of {template.verdicts!r}")
-        shown.append({"role": "user", "content": _fill(template, item, special, f"example {number}")})
+        shown.append({"role": "user", "content": fill(template, item, special, f"example {number}")})
         shown.append({"role": "assistant", "content": verdict})
     chats = [
-        [*shown, {"role": "user", "content": _fill(template, item, special, f"item {number}")}]
+        [*shown, {"role": "user", "content": fill(template, item, special, f"item {number}")}]
         for number, item in enumerate(items)
     ]
     if read == "text":
@@ -303,6 +303,36 @@ def judge_pairs(
     swapped = [{**item, "first": item["second"], "second": item["first"]} for item in items]
     verdicts = judge(lm, template, [*items, *swapped], examples=examples, read=read, parse=parse, progress=progress)
     return [PairVerdict(*both) for both in zip(verdicts[: len(items)], verdicts[len(items) :], strict=True)]
+
+
+def fill(template: Template, item: Item, special: Sequence[str] = (), name: str = "the item") -> str:
+    """What the judge reads: the template with the item's texts in it, none of which can close a tag or end a turn.
+
+    Parameters
+    ----------
+    template : Template
+    item : mapping
+        With a string for every field of the template.
+    special : sequence of str
+        The judge's special tokens, ``lm.tokenizer.all_special_tokens``. They are broken by a space inside the texts,
+        and so are the template's own tags.
+    name : str
+        How errors call the item.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the item is no mapping, lacks a field, or a field is not a string.
+    """
+    _require_fields(item, template.fields, name)
+    tags = set(re.findall(r"</?\w+>", FIELD.sub("", template.text)))
+    dangerous = re.compile("|".join(map(re.escape, sorted({*tags, *special}, key=len, reverse=True))) or r"(?!)")
+
+    def harmless(text: str) -> str:
+        # A space inside, rather than a character less: "<</answer>" must not become what was to be prevented.
+        return dangerous.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+    return FIELD.sub(lambda found: harmless(item[found[1]]), template.text)
 
 
 def parse_verdict(reply: str, verdicts: Sequence[str]) -> str | None:
@@ -408,16 +438,3 @@ def _require_fields(item: Any, fields: Sequence[str], name: str) -> None:
             raise ValueError(f"{name} has no {field!r}, which is asked for: it has {', '.join(map(repr, item))}")
         if not isinstance(item[field], str):
             raise TypeError(f"{name}: {field!r} must be a string, not {type(item[field]).__name__}")
-
-
-def _fill(template: Template, item: Item, special: Sequence[str], name: str) -> str:
-    """The template with the item's texts in it, none of which can close a tag or end a turn."""
-    _require_fields(item, template.fields, name)
-    tags = set(re.findall(r"</?\w+>", FIELD.sub("", template.text)))
-    dangerous = re.compile("|".join(map(re.escape, sorted({*tags, *special}, key=len, reverse=True))) or r"(?!)")
-
-    def harmless(text: str) -> str:
-        # A space inside, rather than a character less: "<</answer>" must not become what was to be prevented.
-        return dangerous.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-
-    return FIELD.sub(lambda found: harmless(item[found[1]]), template.text)

@@ -80,7 +80,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
 
     Notes
     -----
-    Wilson (1927), via scipy. Explained in the chapter "Error Bars".
+    Wilson (1927), via scipy. Explained in the chapter "Trusting a Judge".
     """
     from scipy.stats import binomtest
 
@@ -133,7 +133,7 @@ def mean_interval(
     Where every score is the same, all methods but "wilson" give an interval of no width, with a warning.
 
     Miller (2024, arXiv 2411.00640); the clustered standard error is that of statsmodels.
-    Explained in the chapter "Error Bars".
+    Explained in the chapter "Trusting a Judge".
     """
     method = method or ("normal" if clusters is None else "t")
     if method not in ("normal", "t", "bootstrap", "wilson"):
@@ -184,7 +184,7 @@ def paired_difference(
     Notes
     -----
     Miller (2024, arXiv 2411.00640); permutations via scipy. For scores of 0 and 1 see also
-    :func:`mcnemar`. Explained in the chapter "Error Bars".
+    :func:`mcnemar`. Explained in the chapter "Trusting a Judge".
     """
     if method not in ("t", "permutation"):
         raise ValueError(f"method={method!r} is unknown: give 't' or 'permutation'")
@@ -240,7 +240,7 @@ def mcnemar(a: Iterable[int], b: Iterable[int], confidence: float = 0.95) -> Int
     -----
     Test: McNemar (1947), the binomial test of the items on which the models disagree, via scipy. Interval: "Wald+2"
     of Agresti and Min (2005), which adds half an item to each of the four counts and behaves where few items differ.
-    Explained in the chapter "Error Bars".
+    Explained in the chapter "Trusting a Judge".
     """
     from scipy.stats import binomtest
 
@@ -587,7 +587,7 @@ def items_needed(
     -----
     ((z_confidence + z_power) sd / difference)^2, the formula for a normal variable (Miller, 2024, arXiv 2411.00640),
     plus z_confidence^2 / 2 because paired_difference uses t (Guenther, 1981). Within an item of the exact answer,
-    statsmodels' TTestPower, for a power of 0.8 or more. Explained in the chapter "Error Bars".
+    statsmodels' TTestPower, for a power of 0.8 or more. Explained in the chapter "Trusting a Judge".
     """
     _require_number("difference", difference)
     _require_number("standard_deviation", standard_deviation)

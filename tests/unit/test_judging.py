@@ -118,7 +118,7 @@ def test_examples_stand_before_every_item(embedded):
 
 def test_written_verdicts_agree_with_what_the_model_writes(embedded):
     (verdict,) = judge(embedded, YES_NO, [ITEM], read="text")
-    chat = [{"role": "user", "content": judging._fill(YES_NO, ITEM, (), "item 0")}]
+    chat = [{"role": "user", "content": judging.fill(YES_NO, ITEM)}]
     (written,) = nb.generate(embedded, [chat], 16)
     assert verdict.reply == written.text and verdict.probabilities is None
     assert verdict.verdict == judging.parse_verdict(written.text, ("Yes", "No"))
@@ -148,7 +148,7 @@ def test_a_tokenizer_without_chat_template_gets_a_plain_text(gpt2):
 )
 def test_no_answer_leaves_its_place(embedded, text):
     special = embedded.tokenizer.all_special_tokens
-    filled = judging._fill(YES_NO, {"question": "2 + 2?", "answer": text}, special, "item 0")
+    filled = judging.fill(YES_NO, {"question": "2 + 2?", "answer": text}, special)
     assert filled.count("</answer>") == filled.count("<answer>") == filled.count("<question>") == 1
     assert not any(token in filled for token in special)
     assert filled.count("2 + 2?") == 1
