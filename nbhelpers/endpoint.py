@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from .embedded import cache_folder
-from .generation import Chat
+from .generation import Chat, check_options
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -463,17 +463,9 @@ def _requests(
     example = "[{'role': 'user', 'content': 'Hello'}]"
     if isinstance(chats, str | Mapping):
         raise TypeError(f"chats must be a list of chats such as {example}, not {chats!r:.80}")
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens={max_new_tokens!r}: give the number of tokens to write at most, 1 or more")
-    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature={temperature!r}: give 0 for the most likely token, or a positive number to draw")
-    if not isinstance(seed, int):
-        raise TypeError(f"seed={seed!r}: give a whole number")
+    stops = check_options(max_new_tokens, temperature, seed, stop)
     if not isinstance(top_logprobs, int) or top_logprobs < 0:
         raise ValueError(f"top_logprobs={top_logprobs!r}: give the number of alternatives to each token, 0 for none")
-    stops = [stop] if isinstance(stop, str) else list(stop)
-    if not all(isinstance(s, str) and s for s in stops):
-        raise ValueError(f"stop={stop!r}: give text that is not empty (every text holds the empty string)")
     shared: dict[str, Any] = {"base_url": endpoint.base_url.rstrip("/"), "model": endpoint.model}
     shared |= {"max_tokens": max_new_tokens, "temperature": float(temperature), "seed": seed}
     # Some servers refuse what they do not know: these are named only where they are wanted.

@@ -200,6 +200,20 @@ def _end_tokens(lm: LanguageModel) -> list[int]:
     return sorted({end for end in ends if end is not None})
 
 
+def check_options(max_new_tokens: int, temperature: float, seed: int, stop: str | Sequence[str]) -> list[str]:
+    """The stop strings as a list, if all options of a generation can be meant."""
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens={max_new_tokens!r}: give the number of tokens to write at most, 1 or more")
+    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature!r}: give 0 for the most likely token, or a positive number to draw")
+    if not isinstance(seed, int):
+        raise TypeError(f"seed={seed!r}: give a whole number")
+    stops = [stop] if isinstance(stop, str) else list(stop)
+    if not all(isinstance(s, str) and s for s in stops):
+        raise ValueError(f"stop={stop!r}: a stop string is empty, or none: every text holds the empty string")
+    return stops
+
+
 def _check(
     lm: LanguageModel,
     prompts: Iterable[str | Chat],
@@ -211,15 +225,7 @@ def _check(
     """The token ids of every prompt and the stop strings, or a clear error."""
     if isinstance(prompts, str):
         raise TypeError(f"prompts is a single string: for one prompt give a list of one, [{prompts!r:.60}]")
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens={max_new_tokens!r}: give the number of tokens to write at most, 1 or more")
-    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature={temperature!r}: give 0 for the most likely token, or a positive number to draw")
-    if not isinstance(seed, int):
-        raise TypeError(f"seed={seed!r}: give a whole number")
-    stops = [stop] if isinstance(stop, str) else list(stop)
-    if "" in stops:
-        raise ValueError("a stop string is empty: every text holds it, so that nothing would be written")
+    stops = check_options(max_new_tokens, temperature, seed, stop)
     prefix = own_prefix(lm.tokenizer)
     rows = []
     for number, prompt in enumerate(prompts):
