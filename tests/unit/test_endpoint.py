@@ -29,6 +29,7 @@ import nbhelpers as nb
 from nbhelpers import endpoint as module
 from nbhelpers.embedded import embedded_folder
 from nbhelpers.endpoint import Endpoint, Reply, complete
+from nbhelpers.judging import YES_NO
 
 KEY = "sk-not-a-real-key-0123456789"
 
@@ -181,11 +182,14 @@ def transformers_serve(model: str, log: Path):
 @pytest.mark.embedded
 def test_transformers_serve_writes_what_generate_writes(embedded, tmp_path):
     expected = [(g.text, g.finish_reason) for g in nb.generate(embedded, QUESTIONS, 10)]
+    case = {"question": "What do bees make?", "answer": "Honey."}
+    verdicts = nb.judge(embedded, YES_NO, [case], read="text")
     folder = str(embedded_folder())
     with transformers_serve(folder, tmp_path / "log") as url:
         endpoint = Endpoint(url, folder, cache=tmp_path / "replies", timeout=120)
         replies = complete(endpoint, QUESTIONS, 10)
         (stopped,) = complete(endpoint, QUESTIONS[:1], 10, stop=" of France")
+        assert nb.judge(endpoint, YES_NO, [case], read="text") == verdicts  # the same judge, wherever it runs
         with pytest.raises(RuntimeError, match="log-probabilities were asked for and the reply has none"):
             complete(endpoint, QUESTIONS[:1], 2, top_logprobs=2)
         with pytest.raises(RuntimeError, match=r"the server answered 400: .*pinned"):
