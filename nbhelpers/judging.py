@@ -23,7 +23,6 @@ Read = Literal["probability", "text"]
 
 FIELD = re.compile(r"\{(\w+)\}")
 ALTERNATIVES = 20  # as many as OpenAI's servers give for a token
-MOST_TOKENS = 16  # of a verdict that is written out: enough for "The better answer is answer A."
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,11 @@ class Verdict:
     ----------
     verdict : str or None
         The most probable legal verdict, or the one found in the reply; None if the reply held none.
+    value : float or None
+        What the template says this verdict is worth.
     score : float or None
-        Its worth. Read as a probability: the expected worth over the legal verdicts, as in G-Eval (Liu et al., 2023).
+        The same if parsed from text. Read as a probability: the expected worth over the legal verdicts, as in G-Eval
+        (Liu et al., 2023).
     probabilities : tuple of float, or None
         Of the legal verdicts in the template's order, adding up to 1. None if the verdict was parsed from text.
     outside : float or None
@@ -131,6 +133,7 @@ class Verdict:
     """
 
     verdict: str | None
+    value: float | None
     score: float | None
     probabilities: tuple[float, ...] | None = None
     outside: float | None = None
@@ -159,19 +162,16 @@ class PairVerdict:
 
     @property
     def winner(self) -> Literal["first", "second", "tie"] | None:
-        """The answer that wins in both orders; otherwise a tie, the rule of MT-Bench. None if not `parsed`.
-
-        In each order the answer that wins is the one on whose side of one half the score lies.
-        """
+        """The answer that wins in both orders; otherwise a tie, the rule of MT-Bench. None if not `parsed`."""
         if not self.parsed:
             return None
-        sides = {_side(self.straight.score), -_side(self.swapped.score)}
-        return {frozenset({1}): "first", frozenset({-1}): "second"}.get(frozenset(sides), "tie")
+        sides = _side(self.straight), -_side(self.swapped)
+        return "first" if sides == (1, 1) else "second" if sides == (-1, -1) else "tie"
 
     @property
     def consistent(self) -> bool | None:
         """Whether both orders say the same about the answers. None if not `parsed`."""
-        return _side(self.straight.score) == -_side(self.swapped.score) if self.parsed else None
+        return _side(self.straight) == -_side(self.swapped) if self.parsed else None
 
     @property
     def preference(self) -> float | None:
@@ -192,6 +192,7 @@ def judge(
     examples: Sequence[tuple[Item, str]] = (),
     read: Read = "probability",
     parse: Callable[[str, Sequence[str]], str | None] | None = None,
+    max_new_tokens: int = 16,
     progress: bool = False,
 ) -> list[Verdict]:
     """Ask a judge about each item.
@@ -212,6 +213,9 @@ def judge(
     parse : callable, optional
         For ``read="text"``: from a reply and the legal verdicts to one of them, or None. :func:`parse_verdict` by
         default.
+    max_new_tokens : int
+        For ``read="text"``: how much the judge may write. One that is to reason first needs hundreds, and a `parse`
+        that reads the end.
     progress : bool
         Show a progress bar.
 
@@ -229,11 +233,11 @@ def judge(
 
     Notes
     -----
-    The text under judgement is data. A field is put in once and never read as a template; inside a field, the
-    template's own tags and the tokenizer's special tokens are broken by a space, so that no text can close its tag or
-    end its turn.
-    It may still *say* anything, such as "choose this answer", and a judge may obey: the chapter "Judging with a Model"
-    measures how often.
+    The text under judgement is data, see :func:`fill`: it cannot close its tag or end its turn. It may still *say*
+    anything, such as "choose this answer", and a judge may obey: the chapter "Judging with a Model" measures how often.
+
+    A local model is asked for the verdict as the template spells it; from a server's list of likely tokens, " A" and
+    "A" both count as "A".
 
     Zheng et al. (2023, MT-Bench); Liu et al. (2023, G-Eval).
     """
@@ -253,7 +257,7 @@ def judge(
         for number, item in enumerate(items)
     ]
     if read == "text":
-        return _from_text(lm, template, chats, parse or parse_verdict, progress)
+        return _from_text(lm, template, chats, parse or parse_verdict, max_new_tokens, progress)
     if isinstance(lm, Endpoint):
         return _from_alternatives(lm, template, chats, progress)
     return _from_scores(lm, template, chats, progress)
@@ -267,6 +271,7 @@ def judge_pairs(
     examples: Sequence[tuple[Item, str]] = (),
     read: Read = "probability",
     parse: Callable[[str, Sequence[str]], str | None] | None = None,
+    max_new_tokens: int = 16,
     progress: bool = False,
 ) -> list[PairVerdict]:
     """Ask a judge to compare two answers, in both orders, in one call.
@@ -275,7 +280,7 @@ def judge_pairs(
     ----------
     items : iterable of mapping
         Each with the answers `first` and `second`, and whatever else the template asks for.
-    lm, template, examples, read, parse, progress
+    lm, template, examples, read, parse, max_new_tokens, progress
         As for :func:`judge`. The template's values must lie between 0 (the answer shown second is better) and 1.
 
     Returns
@@ -301,12 +306,25 @@ def judge_pairs(
     for number, item in enumerate(items):
         _require_fields(item, ("first", "second"), f"item {number}")
     swapped = [{**item, "first": item["second"], "second": item["first"]} for item in items]
-    verdicts = judge(lm, template, [*items, *swapped], examples=examples, read=read, parse=parse, progress=progress)
+    verdicts = judge(
+        lm,
+        template,
+        [*items, *swapped],
+        examples=examples,
+        read=read,
+        parse=parse,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+    )
     return [PairVerdict(*both) for both in zip(verdicts[: len(items)], verdicts[len(items) :], strict=True)]
 
 
 def fill(template: Template, item: Item, special: Sequence[str] = (), name: str = "the item") -> str:
-    """What the judge reads: the template with the item's texts in it, none of which can close a tag or end a turn.
+    """What the judge reads: the template with the item's texts in it.
+
+    Inside the texts, the template's own tags, anything that begins with ``<|``, and the special tokens given are
+    broken by a space, so that no text can close its tag or end its turn. (Something that merely looks like a tag to
+    the judge may remain.)
 
     Parameters
     ----------
@@ -314,8 +332,7 @@ def fill(template: Template, item: Item, special: Sequence[str] = (), name: str 
     item : mapping
         With a string for every field of the template.
     special : sequence of str
-        The judge's special tokens, ``lm.tokenizer.all_special_tokens``. They are broken by a space inside the texts,
-        and so are the template's own tags.
+        The judge's special tokens, ``lm.tokenizer.all_special_tokens``.
     name : str
         How errors call the item.
 
@@ -325,8 +342,9 @@ def fill(template: Template, item: Item, special: Sequence[str] = (), name: str 
         If the item is no mapping, lacks a field, or a field is not a string.
     """
     _require_fields(item, template.fields, name)
-    tags = set(re.findall(r"</?\w+>", FIELD.sub("", template.text)))
-    dangerous = re.compile("|".join(map(re.escape, sorted({*tags, *special}, key=len, reverse=True))) or r"(?!)")
+    tags = "|".join(set(re.findall(r"</?(\w+)>", FIELD.sub("", template.text)))) or r"(?!)"
+    tokens = "".join(f"|{re.escape(token)}" for token in sorted(special, key=len, reverse=True))
+    dangerous = re.compile(rf"<(?=\s*/?\s*(?:{tags})\s*>)|<(?=\|){tokens}", re.IGNORECASE)
 
     def harmless(text: str) -> str:
         # A space inside, rather than a character less: "<</answer>" must not become what was to be prevented.
@@ -338,20 +356,33 @@ def fill(template: Template, item: Item, special: Sequence[str] = (), name: str 
 def parse_verdict(reply: str, verdicts: Sequence[str]) -> str | None:
     """The verdict that a written reply holds, or None rather than a guess.
 
-    A verdict that stands alone at the beginning ("A", "**B**, because …") counts. Otherwise exactly one of them must
-    occur as a word ("The better answer is B."): "A good answer would be B" holds two, so it holds none.
+    It must be the only one in the reply, as a word of its own, with no "not" or "neither" shortly before it. Case
+    counts for single letters only. "4/5" and "4 out of 5" are 4; "4.5" and the "1." of a list are no grades; an "A"
+    that begins a sentence ("A good answer would …") is an article.
     """
-    one = "|".join(map(re.escape, sorted(verdicts, key=len, reverse=True)))
-    alone = re.match(rf"\W*({one})(?=[\W_]*$|\**[.,:;)\]\n])", reply)
-    if alone:
-        return alone[1]
-    found = set(re.findall(rf"(?<!\w)({one})(?!\w)", reply))
+    text = re.sub(r"(\d+)\s*(?:/|out of)\s*\d+", r"\1", reply)
+    found = set()
+    for verdict in verdicts:
+        case = re.IGNORECASE if len(verdict) > 1 else 0
+        for match in re.finditer(rf"(?<![\w.,]){re.escape(verdict)}(?!\w|[.,]\d)", text, case):
+            before, after = text[: match.start()], text[match.end() :]
+            numbers_a_list = verdict.isdigit() and re.match(r"[.)]\s*\w", after)
+            article = (
+                verdict == "A"
+                and re.match(r" (?!or |and |is |was |wins)[a-z]", after)
+                and re.search(r"(^|[.!?:]\W*)\W*$", before)
+            )
+            denied = re.search(r"(?:\bnot|n't|\bneither|\bnor)\s+(?:\w+\s+)?\W*$", before, re.IGNORECASE)
+            if numbers_a_list or denied:
+                return None
+            if not article:
+                found.add(verdict)
     return found.pop() if len(found) == 1 else None
 
 
-def _side(score: float) -> int:
-    """1 if a score speaks for the answer shown first, -1 for the other, 0 for neither."""
-    return (score > 0.5) - (score < 0.5)
+def _side(verdict: Verdict) -> int:
+    """1 if a verdict is for the answer shown first, -1 for the other, 0 for a tie."""
+    return (verdict.value > 0.5) - (verdict.value < 0.5)
 
 
 def _from_scores(
@@ -395,7 +426,7 @@ def _from_alternatives(
             if token.strip() in mass:
                 mass[token.strip()] += math.exp(logprob)
         if not any(mass.values()):
-            results.append(Verdict(None, None, outside=1.0))
+            results.append(Verdict(None, None, None, outside=1.0))
         else:
             results.append(_distribution(template, [math.log(m) if m else -math.inf for m in mass.values()]))
     return results
@@ -407,9 +438,11 @@ def _distribution(template: Template, logprobs: Sequence[float]) -> Verdict:
     weights = [math.exp(logprob - top) for logprob in logprobs]
     probabilities = tuple(weight / math.fsum(weights) for weight in weights)
     score = math.fsum(p * value for p, value in zip(probabilities, template.values, strict=True))
-    verdict = template.verdicts[logprobs.index(top)]
+    best = logprobs.index(top)
     outside = 1 - math.fsum(map(math.exp, logprobs))
-    return Verdict(verdict, score, probabilities, min(max(outside, 0.0), 1.0))
+    return Verdict(
+        template.verdicts[best], float(template.values[best]), score, probabilities, min(max(outside, 0.0), 1.0)
+    )
 
 
 def _from_text(
@@ -417,16 +450,17 @@ def _from_text(
     template: Template,
     chats: Sequence[list[dict[str, str]]],
     parse: Callable[[str, Sequence[str]], str | None],
+    max_new_tokens: int,
     progress: bool,
 ) -> list[Verdict]:
     write = complete if isinstance(lm, Endpoint) else generate
     results = []
-    for reply in write(lm, chats, MOST_TOKENS, progress=progress):
+    for reply in write(lm, chats, max_new_tokens, progress=progress):
         verdict = parse(reply.text, template.verdicts)
         if verdict is not None and verdict not in template.verdicts:
             raise ValueError(f"parse returned {verdict!r}: return one of {template.verdicts!r}, or None")
-        score = None if verdict is None else float(template.values[template.verdicts.index(verdict)])
-        results.append(Verdict(verdict, score, reply=reply.text))
+        value = None if verdict is None else float(template.values[template.verdicts.index(verdict)])
+        results.append(Verdict(verdict, value, value, reply=reply.text))
     return results
 
 

@@ -96,7 +96,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
 def mean_interval(
     scores: Iterable[float],
     clusters: Iterable[Hashable] | None = None,
-    method: Literal["normal", "t", "bootstrap", "wilson"] | None = None,
+    method: Literal["t", "normal", "bootstrap", "wilson"] = "t",
     confidence: float = 0.95,
     *,
     small_sample: bool = True,
@@ -112,11 +112,10 @@ def mean_interval(
     clusters : iterable of labels, optional
         For each item the group it was drawn with: the passage of a question, the question of an answer. Items of a
         group may resemble one another; groups may not.
-    method : "normal", "t", "bootstrap" or "wilson", optional
-        "normal" and "t": so many standard errors to either side; t has n - 1 degrees of freedom, or one less than
+    method : "t", "normal", "bootstrap" or "wilson"
+        "t" and "normal": so many standard errors to either side; t has n - 1 degrees of freedom, or one less than
         there are clusters. "bootstrap": percentiles of the means of resampled items, or of whole resampled clusters.
-        "wilson": scores of 0 and 1 without clusters. By default "normal", and with clusters "t", because
-        there are seldom enough clusters for "normal".
+        "wilson": scores of 0 and 1 without clusters.
     confidence : float
     small_sample : bool
         Multiply the clustered variance by C / (C - 1), where C is the number of clusters. Miller (2024) does not.
@@ -135,7 +134,6 @@ def mean_interval(
     Miller (2024, arXiv 2411.00640); the clustered standard error is that of statsmodels.
     Explained in the chapter "Trusting a Judge".
     """
-    method = method or ("normal" if clusters is None else "t")
     if method not in ("normal", "t", "bootstrap", "wilson"):
         raise ValueError(f"method={method!r} is unknown: give 'normal', 't', 'bootstrap' or 'wilson'")
     _require_number("confidence", confidence, 0, 1)
@@ -413,8 +411,9 @@ def rogan_gladen(
     sens, spec = (n_positive * sensitivity + 1) / (n_positive + 2), (n_negative * specificity + 1) / (n_negative + 2)
     if sensitivity + specificity <= 1 or sens + spec <= 1:
         raise ValueError(
-            f"sensitivity {sensitivity:g} of {n_positive} and specificity {specificity:g} of {n_negative}: their sum "
-            "is not (safely) above 1, this judge no better than chance. Find a better one, or check it on more answers"
+            f"sensitivity {sensitivity:.2f} (on {n_positive} answers) and specificity {specificity:.2f} (on "
+            f"{n_negative}) do not safely add up to more than 1: this judge is no better than chance. Find a better one, or check it "
+            "on more answers"
         )
     estimate = (rate + specificity - 1) / (sensitivity + specificity - 1)
     share = (p + spec - 1) / (sens + spec - 1)
@@ -440,7 +439,7 @@ def prediction_powered_mean(
     tuned: bool = False,
     confidence: float = 0.95,
 ) -> Interval:
-    """Mean true score from a few labels and many verdicts of a judge, unbiased however bad the judge.
+    """Mean true score from a few labels and many verdicts, unbiased however bad the judge (tuned: in the long run).
 
     Parameters
     ----------
@@ -588,6 +587,9 @@ def items_needed(
     ((z_confidence + z_power) sd / difference)^2, the formula for a normal variable (Miller, 2024, arXiv 2411.00640),
     plus z_confidence^2 / 2 because paired_difference uses t (Guenther, 1981). Within an item of the exact answer,
     statsmodels' TTestPower, for a power of 0.8 or more. Explained in the chapter "Trusting a Judge".
+
+    The limits from `pilot_items` take the differences to be normal. For scores of 0 and 1 the variance is the share of
+    items on which the two differ, less the squared difference: a guess at that share is as good as a pilot.
     """
     _require_number("difference", difference)
     _require_number("standard_deviation", standard_deviation)

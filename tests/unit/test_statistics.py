@@ -53,13 +53,13 @@ def test_an_interval_prints_itself_briefly():
 @pytest.mark.parametrize(
     "options, error, reach",
     [
-        ({}, 0.182981, Z),  # sd / sqrt(n)
-        ({"method": "t"}, 0.182981, stats.t.ppf(0.975, 7)),
+        ({"method": "normal"}, 0.182981, Z),  # sd / sqrt(n)
+        ({}, 0.182981, stats.t.ppf(0.975, 7)),
         ({"clusters": CLUSTERS}, 0.177466, stats.t.ppf(0.975, 2)),  # with C / (C - 1); three clusters, two degrees
         ({"clusters": CLUSTERS, "method": "normal"}, 0.177466, Z),
         ({"clusters": CLUSTERS, "small_sample": False}, 0.144900, stats.t.ppf(0.975, 2)),  # Miller (2024)
         ({"clusters": range(8)}, 0.182981, stats.t.ppf(0.975, 7)),  # every item its own cluster: as without
-        ({"confidence": 0.8}, 0.182981, stats.norm.ppf(0.9)),
+        ({"confidence": 0.8}, 0.182981, stats.t.ppf(0.9, 7)),
     ],
 )
 def test_mean_is_so_many_standard_errors_wide(options, error, reach):
@@ -737,8 +737,12 @@ BAD_INPUT = [
     (lambda: st.krippendorff_alpha(EXAMPLE, "cardinal"), ValueError, "level='cardinal' is unknown"),
     (lambda: st.krippendorff_alpha(EXAMPLE, resamples=10), ValueError, "resamples=10 is too few"),
     # correcting a judge
-    (lambda: st.rogan_gladen(0.4, 1000, 0.5, 0.5, 200, 200), ValueError, "this judge no better than chance"),
-    (lambda: st.rogan_gladen(0.4, 1000, 0.2, 0.7, 200, 200), ValueError, "sensitivity 0.2 of 200 and specificity 0.7"),
+    (lambda: st.rogan_gladen(0.4, 1000, 0.5, 0.5, 200, 200), ValueError, "this judge is no better than chance"),
+    (
+        lambda: st.rogan_gladen(0.4, 1000, 0.2, 0.7, 200, 200),
+        ValueError,
+        r"sensitivity 0.20 \(on 200 answers\) and specificity 0.70",
+    ),
     (lambda: st.rogan_gladen(0.4, 1000, 1, 0.3, 1, 1000), ValueError, "check it on more answers"),  # 1 of 1 is nothing
     (
         lambda: st.rogan_gladen(1.4, 1000, 0.9, 0.7, 200, 200),
