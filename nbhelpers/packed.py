@@ -18,9 +18,14 @@ from .prefix_tree import PrefixTree, Row, cut_rows, last_nodes, row_mask
 
 if TYPE_CHECKING:
     import torch
+    from transformers import Cache
 
 # Queries that attend together. Fewer skip more of the keys that none of them may look at, and use a CPU less well.
 ATTENTION_BLOCK = 128
+
+# How many pairs of logits and target are reduced at once. What a reduction copies (logsumexp: the exponentials) is as
+# large as what it is given. Of so few rows it takes no time, and memory holds one large block at a time: the logits.
+REDUCED_ROWS = 32
 
 # The name under which transformers knows `_block_attention`.
 IN_BLOCKS = "nbhelpers_blocks"
@@ -38,6 +43,8 @@ def score_packed(
     """What :func:`nbhelpers.forward.score_plain` returns, computed from the tree of the rows without their ends."""
     import torch
 
+    from .path_cache import path_cache
+
     # Every scored token is predicted at the node of the prefix before it. Sorted by node, these pairs (node, target)
     # lie together for each row of the tree. If rows 0 and 1 both predict at node 7 (targets 4 and 9) and row 2 at
     # node 8 (target 5): nodes = [7, 7, 8], targets = [4, 9, 5], wanted = [7, 8], which = [0, 0, 1]. Logits are
@@ -49,46 +56,64 @@ def score_packed(
     order = np.argsort(nodes, kind="stable")
     nodes, targets = nodes[order], torch.from_numpy(targets[order]).long()
     separable = head_is_separable(lm.model)
+    # It has to hold a path and a row. Where one row is all, no other will ask for its keys and values.
+    several = len(tree.tokens) > token_budget
+    cache = path_cache(int(tree.depths.max()) + token_budget) if several else None
     results: Columns = ()
-    cache = None
     with _attention_in_blocks(lm):
         for row, following in pairwise(chain(cut_rows(tree, token_budget), [None])):
             in_row = slice(*np.searchsorted(nodes, (row.begin, row.end)))
-            wanted, which = np.unique(nodes[in_row], return_inverse=True)
-            states, cache = _read_row(lm, separable, tree, row, wanted - row.begin, following, cache)
-            for start in range(0, len(wanted), forward.LOGIT_ROWS):
-                logits = states[start : start + forward.LOGIT_ROWS]
-                if separable:
-                    logits = lm.model.get_output_embeddings()(logits)
-                logits = logits.float()
-                pairs = np.arange(*np.searchsorted(which, (start, start + forward.LOGIT_ROWS)))
-                for few in np.array_split(pairs, -(-len(pairs) // forward.LOGIT_ROWS)):
-                    at = which[few] - start
-                    # As a rule every logit row has one target, and no copy is needed.
-                    asked = logits if np.array_equal(at, range(len(logits))) else logits[torch.from_numpy(at)]
-                    found = reduce(asked, targets[in_row][few].to(logits.device))
-                    results = fill(results, len(order), order[in_row][few], found)
+            for pairs, found in _score_row(lm, separable, tree, row, nodes[in_row], targets[in_row], cache, reduce):
+                results = fill(results, len(order), order[in_row][pairs], found)
+            if following:
+                # Both lists are in walk order, so a search finds each ancestor among what this row has seen. They may
+                # be picked freely, because a key depends on its token's depth and not on its place in the row: this
+                # is why models whose positions depend on anything else are refused.
+                seen = np.concatenate([row.path, np.arange(row.begin, row.end)])
+                ancestors = torch.from_numpy(np.searchsorted(seen, following.path))
+                for layer in cache.layers:
+                    layer.keep(ancestors)
             advance(row.end - row.begin)
     return results
 
 
-def _read_row(
+def _score_row(
     lm: LanguageModel,
     separable: bool,
     tree: PrefixTree,
     row: Row,
-    wanted: np.ndarray,
-    following: Row | None,
-    cache: Any,
-) -> tuple[torch.Tensor, Any]:
-    """What the wanted positions of a row say, and the keys and values that the following row's path needs.
+    nodes: np.ndarray,
+    targets: torch.Tensor,
+    cache: Cache | None,
+    reduce: Reduce,
+) -> Iterator[tuple[np.ndarray, Columns]]:
+    """Reduced logits of a row's pairs (node, target), some pairs at a time, and which pairs they are."""
+    import torch
 
-    The former are hidden states [wanted, width] if the head is separable, else logits [wanted, vocabulary]. Keys and
-    values may be picked and reordered freely, because a key depends on its token's depth and not on its place in the
-    row: this is why models whose positions depend on anything else are refused.
+    wanted, which = np.unique(nodes, return_inverse=True)
+    states = _read_row(lm, separable, tree, row, wanted - row.begin, cache)
+    for start in range(0, len(states), forward.LOGIT_ROWS):
+        logits = states[start : start + forward.LOGIT_ROWS]
+        if separable:
+            logits = lm.model.get_output_embeddings()(logits)
+        logits = logits.float()
+        pairs = np.arange(*np.searchsorted(which, (start, start + forward.LOGIT_ROWS)))
+        parts = [
+            reduce(logits[torch.from_numpy(which[few] - start)], targets[few].to(logits.device))
+            for few in np.array_split(pairs, -(-len(pairs) // REDUCED_ROWS))
+        ]
+        del logits  # the next ones would come to stand beside them
+        yield pairs, tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _read_row(
+    lm: LanguageModel, separable: bool, tree: PrefixTree, row: Row, wanted: np.ndarray, cache: Cache | None
+) -> torch.Tensor:
+    """What the wanted positions of a row say; the row's keys and values come to stand in the cache, behind its path's.
+
+    Hidden states [wanted, width] if the head is separable, else logits [wanted, vocabulary].
     """
     import torch
-    from transformers import DynamicCache
 
     mask = torch.from_numpy(row_mask(tree, row))[None, None].to(lm.device)
     if lm.model.config.get_text_config()._attn_implementation not in ("sdpa", IN_BLOCKS):
@@ -96,33 +121,19 @@ def _read_row(
         dtype = precision(lm.model)
         mask = torch.zeros(mask.shape, dtype=dtype, device=lm.device).masked_fill_(~mask, torch.finfo(dtype).min)
     span = slice(row.begin, row.end)
-    keep = following is not None and len(following.path) > 0
     inputs = {
         "input_ids": torch.from_numpy(tree.tokens[span])[None].to(lm.device),
         "position_ids": torch.from_numpy(tree.depths[span])[None].to(lm.device),
         "attention_mask": mask,
-        "past_key_values": DynamicCache() if cache is None and keep else cache,
-        "use_cache": keep or cache is not None,
+        "past_key_values": cache,
+        "use_cache": cache is not None,
     }
     at = torch.from_numpy(wanted)  # on the CPU: it picks from tensors on whichever device the last layer is on
     if separable:
-        output = lm.model.base_model(**inputs)
-        states = output.last_hidden_state[0]
-        states = states[at]
-    else:
-        keeps = "logits_to_keep" in inspect.signature(lm.model.forward).parameters
-        output = lm.model(**inputs, logits_to_keep=at) if keeps else lm.model(**inputs)
-        states = output.logits[0] if keeps else output.logits[0][at]
-    kept = None
-    if keep:
-        # Both lists are in walk order, so a search finds each ancestor among what this row has seen.
-        seen = np.concatenate([row.path, np.arange(row.begin, row.end)])
-        ancestors = torch.from_numpy(np.searchsorted(seen, following.path))
-        kept = DynamicCache()
-        for number, layer in enumerate(output.past_key_values.layers):
-            here = ancestors.to(layer.keys.device)
-            kept.update(layer.keys[:, :, here], layer.values[:, :, here], number)
-    return states, kept
+        return lm.model.base_model(**inputs).last_hidden_state[0][at]
+    if "logits_to_keep" in inspect.signature(lm.model.forward).parameters:
+        return lm.model(**inputs, logits_to_keep=at).logits[0]
+    return lm.model(**inputs).logits[0][at]
 
 
 @contextmanager

@@ -193,6 +193,7 @@ def score_answers(
         if place[-1] == len(rows):
             rows.append((ids, first))
             asker.append(number)
+    del known  # it holds a copy of every row
     logprobs, greedy = score_rows(
         lm,
         rows,

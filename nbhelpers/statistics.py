@@ -412,8 +412,8 @@ def rogan_gladen(
     if sensitivity + specificity <= 1 or sens + spec <= 1:
         raise ValueError(
             f"sensitivity {sensitivity:.2f} (on {n_positive} answers) and specificity {specificity:.2f} (on "
-            f"{n_negative}) do not safely add up to more than 1: this judge is no better than chance. Find a better one, or check it "
-            "on more answers"
+            f"{n_negative}) do not safely add up to more than 1: this judge is no better than chance. "
+            "Find a better one, or check it on more answers"
         )
     estimate = (rate + specificity - 1) / (sensitivity + specificity - 1)
     share = (p + spec - 1) / (sens + spec - 1)
