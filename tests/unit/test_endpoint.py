@@ -562,8 +562,18 @@ def test_replies_are_kept_beside_the_models_unless_told_otherwise(server, tmp_pa
 
 # --- Interruptions ---------------------------------------------------------------------------------------------------
 
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as at a keyboard: a job in the background begins with it switched off, and these tests send it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with Ctrl-C switched off
 from nbhelpers.endpoint import Endpoint, complete
 chats = [[{"role": "user", "content": str(i)}] for i in range(6)]
 complete(Endpoint(sys.argv[1], "m", cache=sys.argv[2], concurrency=2), chats, 1)
