@@ -97,7 +97,7 @@ def generate(
     Notes
     -----
     Settings that a model brings along for its own `generate` (repetition penalties, top-p) are not used.
-    Used in the chapter "BLEU".
+    Used in the chapters "BLEU" and "ROUGE".
     """
     import torch
 

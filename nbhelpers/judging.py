@@ -33,7 +33,7 @@ class Template:
     ----------
     text : str
         The question to the judge. ``{name}`` is replaced by the item's field of that name. Put what is judged between
-        tags of its own, as in ``<answer>{answer}</answer>``: no text can then close them, see :func:`judge`.
+        tags of its own, as in ``<answer>{answer}</answer>``: no text can then close them, see :func:`fill`.
     verdicts : tuple of str
         The legal replies, each to be written in one token if an endpoint is to judge: ("Yes", "No").
     values : tuple of float
@@ -385,6 +385,12 @@ def _side(verdict: Verdict) -> int:
     return (verdict.value > 0.5) - (verdict.value < 0.5)
 
 
+def _plain(chat: Sequence[Mapping[str, str]]) -> str:
+    """A chat as a text, for a model without a chat template: what follows it is the verdict."""
+    turns = [m["content"] if m["role"] == "user" else f"Verdict: {m['content']}" for m in chat]
+    return "\n\n".join([*turns, "Verdict:"])
+
+
 def _from_scores(
     lm: LanguageModel, template: Template, chats: Sequence[list[dict[str, str]]], progress: bool
 ) -> list[Verdict]:
@@ -395,9 +401,7 @@ def _from_scores(
             prompts.append(lm.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
     else:
         lead = " "
-        for chat in chats:
-            turns = [m["content"] if m["role"] == "user" else f"Verdict: {m['content']}" for m in chat]
-            prompts.append("\n\n".join([*turns, "Verdict:"]))
+        prompts = [_plain(chat) for chat in chats]
     pairs = [(prompt, lead + verdict) for prompt in prompts for verdict in template.verdicts]
     scores = score_answers(lm, [p for p, _ in pairs], [v for _, v in pairs], boundary="split", progress=progress)
     size = len(template.verdicts)
@@ -453,9 +457,13 @@ def _from_text(
     max_new_tokens: int,
     progress: bool,
 ) -> list[Verdict]:
-    write = complete if isinstance(lm, Endpoint) else generate
+    if isinstance(lm, Endpoint):
+        replies = complete(lm, chats, max_new_tokens, progress=progress)
+    else:
+        prompts = chats if lm.tokenizer.chat_template else [_plain(chat) for chat in chats]
+        replies = generate(lm, prompts, max_new_tokens, progress=progress)
     results = []
-    for reply in write(lm, chats, max_new_tokens, progress=progress):
+    for reply in replies:
         verdict = parse(reply.text, template.verdicts)
         if verdict is not None and verdict not in template.verdicts:
             raise ValueError(f"parse returned {verdict!r}: return one of {template.verdicts!r}, or None")

@@ -178,6 +178,17 @@ def test_a_tokenizer_without_chat_template_gets_a_plain_text(gpt2):
     prompt = "Honey. Good?\n\nVerdict: Yes\n\nHoney. Good?\n\nVerdict:"
     yes, no = (s.total for s in nb.score_answers(gpt2, prompt, [" Yes", " No"]))
     assert math.log(verdict.probabilities[0] / verdict.probabilities[1]) == pytest.approx(yes - no, abs=1e-3)
+    (written,) = judge(gpt2, short, [ITEM], examples=[(ITEM, "Yes")], read="text", max_new_tokens=4)
+    assert written.reply == nb.generate(gpt2, [prompt], 4)[0].text
+
+
+def test_every_template_of_ours_has_verdicts_of_one_token(embedded):
+    """So that an endpoint's first token can hold them, and none begins another."""
+    ours = [value for value in vars(judging).values() if isinstance(value, Template)]
+    assert len(ours) == 6
+    for template in ours:
+        tokens = [embedded.tokenizer(v, add_special_tokens=False)["input_ids"] for v in template.verdicts]
+        assert all(len(ids) == 1 for ids in tokens) and len({ids[0] for ids in tokens}) == len(tokens)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +208,8 @@ def test_no_answer_leaves_its_place(embedded, text):
     assert filled.count("</answer>") == filled.count("<answer>") == filled.count("<question>") == 1
     assert not any(token in filled for token in special)
     assert filled.count("2 + 2?") == 1
-    assert "<|" not in filled and not re.search(r"<\s*/?\s*answer\s*>", filled.split("<answer>")[1][:-200], re.I)
     inside = filled.split("<answer>")[1].split("</answer>")[0]
+    assert "<|" not in inside and not re.search("</?answer", inside, re.IGNORECASE)
     assert inside.replace(" ", "") == text.replace(" ", "")  # nothing is lost but spaces gained
 
 
