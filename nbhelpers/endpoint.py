@@ -69,7 +69,7 @@ class Endpoint:
     cache : str, path or None
         The folder that keeps the replies to each request, known by `base_url` and `model`: if another model comes to
         stand behind the same names, or to ask the same again, use another folder. By default ``replies``
-        in :func:`nbhelpers.embedded.cache_folder`. With None nothing is kept.
+        in `nbhelpers.embedded.cache_folder()`. With None nothing is kept.
 
     Raises
     ------

@@ -166,7 +166,7 @@ def score_answers(
     -----
     Special tokens: a text gets whatever the tokenizer itself puts before a text (BOS for Llama, nothing for
     GPT-2) unless it already begins with it, as a rendered chat template may. Special tokens written out in a text,
-    such as "<|im_end|>", are read as such.
+    such as ``<|im_end|>``, are read as such.
 
     Spaces at a prompt's end: put them at the front of the answers instead. A space joins the token of a word that
     follows (" Paris") but often stays a token of its own before a digit, and belongs to the prompt then, so that

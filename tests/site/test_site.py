@@ -1,19 +1,14 @@
 """The built site: strict, complete, and holding what the sources hold."""
 
 import re
-import subprocess
-import sys
+from copy import copy
+from functools import cache
 from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 from bs4 import BeautifulSoup
-
-ROOT = Path(__file__).parents[2]
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
+from conftest import NOTEBOOKS, PAGES, ROOT
 
 # page, a sentence that stands on it
 SENTENCES = [
@@ -28,30 +23,22 @@ SENTENCES = [
     ("book/llm_judge/trusting_a_judge", "Agreement can be had by a judge that looks at nothing"),
     ("book/instruction_tuning/gpt2", "This page is a promise, not a result."),
     ("book/instruction_tuning/olmo_1b_ift", "This page is a promise, not a result."),
+    ("book/how_to_use", "Three ways, in order of effort"),
+    ("book/api", "Log-probability of each answer after its prompt."),
+    ("book/glossary", "The natural logarithm of a probability, at most 0."),
     ("book/references", "BLEU"),
+    ("book/status", "when it was executed for the site in front of you"),
 ]
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """A strict build that shows the committed outputs; nbval compares those with fresh ones, so once is enough."""
-    folder = tmp_path_factory.mktemp("site")
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["execute"]["execute_notebooks"] = "off"
-    extensions = config["sphinx"]["local_extensions"]  # relative to the configuration file, which moves
-    config["sphinx"]["local_extensions"] = {name: str(ROOT / place) for name, place in extensions.items()}
-    (folder / "_config.yml").write_text(yaml.safe_dump(config))
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT), "-n", "-W", "--keep-going"]
-    command += ["--config", str(folder / "_config.yml"), "--path-output", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[:4000]
-    return folder / "_build" / "html"
+@cache
+def parsed(path: Path) -> BeautifulSoup:
+    assert path.exists(), f"{path} was not built"
+    return BeautifulSoup(path.read_text("utf-8"), "html.parser")
 
 
 def article(site: Path, page: str) -> BeautifulSoup:
-    path = site / f"{page}.html"
-    assert path.exists(), f"{page} was not built"
-    return BeautifulSoup(path.read_text("utf-8"), "html.parser").find("article")
+    return parsed(site / f"{page}.html").find("article")
 
 
 @pytest.mark.parametrize("page, sentence", SENTENCES)
@@ -65,6 +52,33 @@ def test_every_page_of_the_toc_has_a_sentence_to_look_for():
 
 def test_the_address_of_the_folder_leads_to_the_front_page(site):
     assert "book/index.html" in (site / "index.html").read_text()
+
+
+MINUTES = {"half a": "½", "a": "1", "a minute and a half": "1½", "two and a half": "2½"}
+
+
+def test_the_front_page_promises_the_times_that_the_pages_promise(site):
+    rows = [[cell.get_text().strip() for cell in row.find_all("td")] for row in article(site, PAGES[0]).find_all("tr")]
+    promised = {title: (read, run) for title, _, read, run in rows[1:]}
+    total = promised.pop("All of it")
+    stated = {}
+    for page in NOTEBOOKS:
+        body = article(site, page)
+        glance = dict([cell.get_text().strip() for cell in row.find_all(["th", "td"])] for row in body.table("tr"))
+        run = re.fullmatch(r"(?:about )?(.+?)(?: minutes?)? on two CPU cores", glance["Time to run"])[1]
+        title = body.h1.get_text().rstrip("#")
+        stated[title] = (glance["Time to read"].removesuffix(" minutes"), MINUTES[run])
+    assert promised == stated
+    numbers = [sum(float(time.replace("½", ".5")) for time in column) for column in zip(*stated.values(), strict=True)]
+    assert [float(time.replace("½", ".5")) for time in total] == numbers
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_to_the_page_shows_a_card(site, page):
+    soup = parsed(site / f"{page}.html")
+    card = {tag["property"]: tag["content"] for tag in soup.find_all("meta", property=True)}
+    assert len(card["og:description"]) > 20
+    assert (site / card["og:image"]).exists()
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
@@ -91,7 +105,7 @@ def test_every_figure_is_there_with_the_words_that_stand_for_it(site, page):
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_the_colab_cell_is_hidden_and_nothing_is_left_of_the_markup(site, page):
-    body = article(site, page)
+    body = copy(article(site, page))
     assert "google.colab" not in body.get_text()
     for code in body.find_all("pre"):
         code.decompose()
@@ -111,7 +125,7 @@ def test_formulas_are_drawn_by_the_browser_itself(site):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_asks_no_other_server_for_anything(site, page):
-    soup = BeautifulSoup((site / f"{page}.html").read_text("utf-8"), "html.parser")
+    soup = parsed(site / f"{page}.html")
     asked = [tag.get("src") or tag.get("href") for tag in soup.find_all(["script", "link", "img"])]
     assert [url for url in asked if url and re.match(r"(https?:)?//", url)] == []
 
@@ -125,4 +139,4 @@ def test_links_inside_the_book_lead_somewhere(site, page):
         target = ((site / page).parent / address).resolve() if address else site / f"{page}.html"
         assert target.exists(), link["href"]
         if anchor and target.suffix == ".html":
-            assert BeautifulSoup(target.read_text("utf-8"), "html.parser").find(id=anchor), link["href"]
+            assert parsed(target).find(id=anchor), link["href"]

@@ -1,0 +1,179 @@
+"""The site as a person meets it: in a browser, on a phone, in the dark, with a keyboard, with a slow line."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import NOTEBOOKS, PAGES, ROOT
+
+SCREENSHOTS = ROOT / "_build" / "screenshots"
+OTHER_PAGES = ["search", "genindex"]
+WIDTHS = (360, 768, 1440)
+MAX_FIRST_PAGE, MAX_IMAGE = 500_000, 200_000  # bytes
+AXE = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
+    "rules": {"heading-order": {"enabled": True}, "page-has-heading-one": {"enabled": True}},
+    "resultTypes": ["violations"],
+    "preload": False,  # axe would fetch style sheets a second time, from addresses that it resolves wrongly
+}
+
+
+@contextmanager
+def opened(browser, address: str, page: str, width: int = 1440, scheme: str = "light") -> Iterator:
+    """A page in a window of its own, which fails the test for any error, failed request or request elsewhere."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab = context.new_page()
+    wrong: list[str] = []
+    tab.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
+    tab.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    tab.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+    tab.on("request", lambda request: None if is_ours(request.url, address) else wrong.append(f"asks {request.url}"))
+    tab.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    tab.goto(f"{address}/{page}.html", wait_until="load")
+    yield tab
+    context.close()
+    assert wrong == []
+
+
+def is_ours(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
+
+
+def load_images(tab) -> None:
+    """Images wait until they are near the window; a person scrolls, and so do we."""
+    tab.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
+    tab.wait_for_function("[...document.images].every(i => i.complete)")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES])
+def test_no_page_is_wider_than_the_window(browser, address, page):
+    with opened(browser, address, page) as tab:
+        for width in WIDTHS:
+            tab.set_viewport_size({"width": width, "height": 900})
+            wide = tab.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{wide} px wide in a window of {width}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_images_arrive_and_have_words_that_stand_for_them(browser, address, page):
+    with opened(browser, address, page) as tab:
+        load_images(tab)
+        for image in tab.locator("img").all():
+            source = image.get_attribute("src")
+            assert image.evaluate("i => i.naturalWidth") > 0, f"{source} did not arrive"
+            assert image.get_attribute("alt"), f"{source} has no alt text"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES])
+def test_the_page_is_open_to_everyone(browser, address, page, scheme):
+    with opened(browser, address, page, scheme=scheme) as tab:
+        assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+        tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        load_images(tab)
+        shot = SCREENSHOTS / f"{page.removeprefix('book/').replace('/', '-')}-{scheme}.png"
+        shot.parent.mkdir(parents=True, exist_ok=True)
+        found = Axe().run(tab, options=AXE).response["violations"]
+        tab.screenshot(path=shot, full_page=True)
+    said = [
+        f"{v['id']}: {v['help']}: {n['html'][:200]} {n.get('failureSummary', '')}" for v in found for n in v["nodes"]
+    ]
+    assert said == [], "\n".join(said[:12])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_on_a_phone_for_a_person_to_look_at(browser, address, page):
+    with opened(browser, address, page, width=390, scheme="dark") as tab:
+        load_images(tab)
+        name = page.removeprefix("book/").replace("/", "-")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        tab.screenshot(path=SCREENSHOTS / f"{name}-phone-dark.png", full_page=True)
+        assert tab.locator("article").inner_text().strip()
+
+
+def test_the_button_switches_between_light_and_dark(browser, address):
+    with opened(browser, address, "book/index") as tab:
+        button = tab.locator(".theme-switch-button:visible").first
+        seen = []
+        for _ in range(3):
+            button.click()
+            seen.append(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert len(set(seen)) == 2, seen
+        chosen = tab.evaluate("document.documentElement.dataset.theme")
+        tab.reload()
+        assert tab.evaluate("document.documentElement.dataset.theme") == chosen
+
+
+def test_the_search_finds_perplexity_and_leads_there(browser, address):
+    with opened(browser, address, "book/index") as tab:
+        tab.keyboard.press("Control+k")
+        tab.keyboard.type("perplexity")
+        tab.keyboard.press("Enter")
+        tab.wait_for_url("**/search.html?q=perplexity*")
+        tab.wait_for_load_state("networkidle")  # the excerpts under the results are fetched one by one
+        result = tab.locator("#search-results a", has_text=re.compile("^Perplexity$")).first
+        result.click()
+        tab.wait_for_url("**/book/perplexity/perplexity.html*")
+        assert tab.locator("h1:visible").inner_text().startswith("Perplexity")
+
+
+def test_the_heat_map_can_be_read_with_the_keyboard(browser, address):
+    with opened(browser, address, "book/perplexity/perplexity") as tab:
+        tokens = tab.locator(".nbh-map").first.locator(".nbh-tok")
+        tokens.first.focus()
+        for number in range(3):
+            tip = tokens.nth(number).locator(".nbh-tip")
+            assert tip.is_visible()
+            assert "probability" in tip.inner_text()
+            tab.keyboard.press("Tab")
+            assert not tip.is_visible()
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_every_answer_of_a_quiz_opens_with_the_keyboard(browser, address, page):
+    with opened(browser, address, page) as tab:
+        folded = tab.locator("article details")
+        assert folded.count() > 5
+        for details in folded.all():
+            summary = details.locator("summary").first
+            summary.focus()
+            assert summary.evaluate("s => document.activeElement === s")
+            before = details.evaluate("d => d.open")
+            tab.keyboard.press("Enter")
+            assert details.evaluate("d => d.open") != before
+            tab.keyboard.press("Enter")
+
+
+def test_next_walks_through_the_whole_book_and_previous_back(browser, address):
+    with opened(browser, address, PAGES[0]) as tab:
+        for button, pages in ((".right-next", PAGES[1:]), (".left-prev", PAGES[-2::-1])):
+            for page in pages:
+                tab.locator(button).click()
+                tab.wait_for_url(f"**/{page}.html")
+            assert tab.locator(button).count() == 0
+
+
+def test_the_first_page_is_light_and_stands_still(browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    tab = context.new_page()
+    session = context.new_cdp_session(tab)
+    session.send("Network.enable")
+    received: list[int] = []
+    session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
+    tab.add_init_script(
+        "window.shift = 0; new PerformanceObserver(l => l.getEntries().forEach(e => window.shift += e.value))"
+        ".observe({type: 'layout-shift', buffered: true})"
+    )
+    tab.goto(f"{address}/book/index.html", wait_until="networkidle")
+    shift = tab.evaluate("window.shift")
+    context.close()
+    print(f"first page: {sum(received):,} bytes in {len(received)} files, layout shift {shift:.3f}")
+    assert sum(received) < MAX_FIRST_PAGE
+    assert shift < 0.01
+
+
+def test_no_image_is_heavy(site):
+    heavy = {path.name: path.stat().st_size for path in site.rglob("*.png") if path.stat().st_size > MAX_IMAGE}
+    assert heavy == {}

@@ -1,0 +1,87 @@
+"""What this book adds to its theme, and what it leaves out: a page should be light, still, and open to everyone."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util.docutils import SphinxDirective
+
+# Loaded by extensions that Jupyter Book always brings, for features that no page here uses. Thebe's would also name
+# a server of somebody else's on every page.
+UNUSED = ("thebe", "togglebutton", "design-tabs")
+# Roles that docutils gives a bibliography: deprecated ones, and a list whose children are not all items.
+ROLES = re.compile(r'(<div) role="list"( class="citation-list">)|(<div class="citation"[^>]*) role="doc-biblioentry"')
+IMAGE = re.compile(r'<img (?=[^>]*src="([^"]+\.png)")(?![^>]*\bwidth=)')
+
+
+def know_the_address(app: Sphinx, config: Config) -> None:
+    """Links in social cards must be whole: they start with `html.baseurl`, or where GitHub serves the repository."""
+    repository = config.html_theme_options.get("repository_url", "")
+    github = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+?)/?", repository)
+    if github and not config.html_baseurl:
+        config.html_baseurl = f"https://{github[1].lower()}.github.io/{github[2]}/"
+    config.ogp_site_url = config.html_baseurl
+
+
+class CellOutput(SphinxDirective):
+    """`{cell-output} path/to/page.ipynb` with `some text` as content: the first HTML output that holds the text.
+
+    A sample on the front page is then what a notebook computed, and is compared by nbval where it stands.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        relative, path = self.env.relfn2path(self.arguments[0])
+        self.env.note_dependency(relative)
+        wanted = " ".join(self.content)
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                html = output.get("data", {}).get("text/html", "")
+                if wanted in html:
+                    return [nodes.raw("", html, format="html")]
+        raise self.error(f"no output in {relative} holds {wanted!r}: run the notebook, or name another text")
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the file's header."""
+    with path.open("rb") as file:
+        header = file.read(24)
+    if header[:8] != b"\x89PNG\r\n\x1a\n":
+        raise ValueError(f"{path} is named .png and is not a PNG file")
+    return struct.unpack(">II", header[16:24])
+
+
+def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object) -> None:
+    """Drop what is unused, and give every image its size so that the text below it does not jump when it arrives."""
+    for kind in ("script_files", "css_files"):
+        context[kind] = [file for file in context[kind] if not any(name in str(vars(file)).lower() for name in UNUSED)]
+
+    def with_size(match: re.Match[str]) -> str:
+        source = app.builder.outdir / Path(pagename).parent / match[1]
+        original = app.srcdir / "book" / "_static" / source.name  # images of pages are copied after the pages
+        candidates = [Path(app.srcdir) / name for name, (_, copy) in app.env.images.items() if copy == source.name]
+        for path in (*candidates, original, source):
+            if path.is_file():
+                width, height = png_size(path)
+                return f'<img width="{width}" height="{height}" loading="lazy" decoding="async" '
+        return match[0]
+
+    if "body" in context:
+        body = ROLES.sub(lambda match: "".join(filter(None, match.groups())), context["body"])
+        context["body"] = IMAGE.sub(with_size, body)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("cell-output", CellOutput)
+    app.connect("config-inited", know_the_address)
+    app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts to the page
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
