@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import nbformat
 import yaml
@@ -66,7 +66,9 @@ def write_address(url: str, config: Path) -> None:
     address = github_address(url)
     text = config.read_text(encoding="utf-8")
     node = address_node(text)
-    config.write_text(text[: node.start_mark.index] + address + text[node.end_mark.index :], encoding="utf-8")
+    start, end = node.start_mark.index, node.end_mark.index
+    space = "" if end > start else " "  # `url:` with nothing behind it
+    config.write_text(f"{text[:start]}{space}{address}{text[end:]}", encoding="utf-8")
     print(f"{config.name}: repository.url is {address}")
 
 
@@ -101,9 +103,9 @@ def link_maker(repository: str, site: str, files: set[str], pages: dict[str, str
             return f"{site}/{pages[file]}{mark}{rest}"
         if file in files:
             view = "raw" if file.endswith(IMAGE_SUFFIXES) else "blob"
-            return f"{repository}/{view}/main/{file}{mark}{rest}"
+            return f"{repository}/{view}/main/{quote(file)}{mark}{rest}"
         if any(known.startswith(f"{file}/") for known in files):
-            return f"{repository}/tree/main/{file}{mark}{rest}"
+            return f"{repository}/tree/main/{quote(file)}{mark}{rest}"
         raise ValueError(f"{path} links to {target}, which git does not know: mend the link, or `git add` the file")
 
     return absolute
@@ -137,7 +139,7 @@ def link_targets(source: str) -> list[str]:
     tokens += [child for token in tokens for child in token.children or []]
     html = [token.content for token in tokens if token.type.startswith("html_")]
     found = [str(token.attrs[name]) for token in tokens for name in ("href", "src") if name in token.attrs]
-    return found + [target for piece in html for target in re.findall(r"\b(?:href|src)=[\"']([^\"']+)", piece)]
+    return found + [target for piece in html for target in re.findall(r"\b(?:href|src)=[\"']?([^\"'\s>]+)", piece)]
 
 
 def form_title(cell: NotebookNode) -> str | None:
@@ -177,7 +179,7 @@ def colab_copy(notebook: NotebookNode, path: str, repository: str, absolute: Cal
     return notebook
 
 
-def write_copies(repository: str, site: str, output: Path, root: Path = ROOT) -> None:
+def write_copies(repository: str, site: str, output: Path, root: Path) -> None:
     """Write the whole tree of the branch `colab`, or nothing into a folder that holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} is there and not an empty folder: give a new one, so that nothing old is published")
@@ -236,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
             repository = github_address(repository)
         elif not options.site:
             raise ValueError(f"{repository} is not on GitHub, so the site's address is not known: give --site URL")
-        write_copies(repository, options.site or pages_address(repository), options.output)
+        write_copies(repository, options.site or pages_address(repository), options.output, ROOT)
     except (OSError, ValueError) as error:
         print(f"cannot publish: {error}", file=sys.stderr)
         return 1

@@ -87,7 +87,7 @@ def machine(colab, tmp_path) -> Path:
 def published(tmp_path_factory) -> Path:
     """A repository whose branch `colab` holds the copies, with its own address in them."""
     folder = tmp_path_factory.mktemp("published")
-    write_copies(f"file://{folder}", "https://example.org/book", folder)
+    write_copies(f"file://{folder}", "https://example.org/book", folder, ROOT)
     run("git", "init", "-q", "-b", "colab", cwd=folder)
     run("git", "add", ".", cwd=folder)
     run("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-q", "-m", "Copies", cwd=folder)
