@@ -9,7 +9,7 @@ SOURCES := nbhelpers tests tools benchmarks
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install model book test fuzz bench lint notebooks serve clean clean-model
+.PHONY: help install model book test fuzz bench lint notebooks serve address colab-copies colab clean clean-model
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,16 @@ notebooks: model ## execute all notebooks in place, as their committed outputs
 
 serve: book ## build the site and serve it on http://localhost:8000
 	@.venv/bin/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+address: $(READY) ## write where the book is published into _config.yml: make address URL=https://github.com/OWNER/REPO
+	@.venv/bin/python tools/publish.py address "$(URL)"
+
+colab-copies: $(READY) ## write what goes to the branch `colab`, which Colab opens, into _build/colab-branch
+	@rm -rf _build/colab-branch
+	@.venv/bin/python tools/publish.py copies _build/colab-branch
+
+colab: model ## run every page as on Colab, from its first cell, in an environment that holds what Colab brings (2 GB)
+	@NBHELPERS_TEST_COLAB=all .venv/bin/python -m pytest tests/colab -s
 
 clean: ## remove everything made in this folder: the site, the virtual environment, the caches of tools
 	@rm -rf _build .venv benchmarks/.venv .pytest_cache .ruff_cache build *.egg-info

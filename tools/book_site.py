@@ -22,8 +22,13 @@ IMAGE = re.compile(r'<img (?=[^>]*src="([^"]+\.png)")(?![^>]*\bwidth=)')
 
 
 def know_the_address(app: Sphinx, config: Config) -> None:
-    """Links in social cards must be whole: they start with `html.baseurl`, or where GitHub serves the repository."""
-    repository = config.html_theme_options.get("repository_url", "")
+    """Without an address no Colab button: the theme would fail over the link that it cannot make.
+
+    With one, links in social cards are whole: they start with `html.baseurl`, or where GitHub serves the repository.
+    """
+    repository = config.html_theme_options.get("repository_url") or ""
+    if not repository:
+        config.html_theme_options.pop("launch_buttons", None)
     github = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+?)/?", repository)
     if github and not config.html_baseurl:
         config.html_baseurl = f"https://{github[1].lower()}.github.io/{github[2]}/"

@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from itertools import pairwise
 from pathlib import Path
 from types import EllipsisType
@@ -23,6 +26,8 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from nbformat.validator import iter_validate
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from pybtex.database import parse_file
 from pybtex.exceptions import PybtexError
 
@@ -58,6 +63,7 @@ SAME_ADDRESS = {  # applied in this order
     r"^https://doi\.org/10\.48550/arxiv\.": "https://arxiv.org/abs/",
 }
 PAGE_SUFFIXES = (".ipynb", ".md")
+NOT_INSTALLED = {"nbhelpers", "google", "IPython", *sys.stdlib_module_names}  # the book's own, or there with the kernel
 
 HEADING = re.compile(r" {0,3}(#{1,6})\s+(.+?)(?:\s+#+)?\s*$")
 FENCE = re.compile(r"\s*(`{3,}(?=[^`]*$)|~{3,})\s*(.*)$")
@@ -460,6 +466,59 @@ def relative_links(notebook: NotebookNode, folder: Path) -> Findings:
                 yield number, f"links to {target}, which does not exist; give the path from the page's folder"
 
 
+def requirements(lines: list[str]) -> dict[str, str]:
+    """The bounds by the name of the package, from lines as in requirements.txt."""
+    found = [Requirement(line) for line in (line.partition("#")[0].strip() for line in lines) if line]
+    return {canonicalize_name(requirement.name): str(requirement.specifier) for requirement in found}
+
+
+def colab_packages(notebook: NotebookNode) -> list[str]:
+    """What the Colab set-up installs beside nbhelpers: the words of the string that it calls ALSO."""
+    code = cells_of(notebook, "code")
+    match = re.search(r'^ALSO = "(.*)"', code[0][1].source, re.M) if code else None
+    return shlex.split(match[1]) if match else []
+
+
+def imported(notebook: NotebookNode) -> Iterator[Line]:
+    """The modules of the top level that a page imports anywhere, also in a cell that is skipped here."""
+    for number, cell in cells_of(notebook, "code"):
+        try:
+            nodes = list(ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))))
+        except SyntaxError:
+            continue  # a finding of outputs_present
+        names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+        yield from ((number, name) for name in dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def colab_installs(notebook: NotebookNode, repo_root: Path) -> Findings:
+    """Colab lacks packages that few use, and brings its own torch, which the exact version of another would break."""
+    project = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    brought = requirements(project["dependencies"])
+    bounds = requirements((repo_root / "requirements.txt").read_text(encoding="utf-8").splitlines())
+    number = next((number for number, _ in cells_of(notebook, "code")), None)
+    if number and "==" in notebook.cells[number - 1].source:
+        yield number, "the Colab set-up has `==`; install by lower bounds only"
+        return
+    try:
+        named = requirements(colab_packages(notebook))
+    except InvalidRequirement as error:
+        yield number, f"ALSO of the Colab set-up is not for pip: {str(error).splitlines()[0]}; write 'NAME>=VERSION'"
+        return
+
+    def bounded(name: str) -> str:
+        return f"'{name}{bounds.get(name, '>=VERSION')}'"
+
+    for name, bound in named.items():
+        if bound != bounds.get(name):
+            yield number, f"the Colab set-up installs '{name}{bound}'; write {bounded(name)}, as requirements.txt does"
+    distributions = packages_distributions()
+    for place, module in imported(notebook):
+        packages = {canonicalize_name(name) for name in distributions.get(module, [module])}
+        if module not in NOT_INSTALLED and not packages & (brought.keys() | named.keys()):
+            yield place, f"imports {module}, which nbhelpers does not bring; add {bounded(min(packages))} to ALSO"
+
+
 def toc_entries(node: object) -> Iterator[str]:
     """The `root` and every `file` of a table of contents, however deep."""
     if isinstance(node, dict):
@@ -523,6 +582,7 @@ def check_notebook(path: Path, repo_root: Path) -> list[Problem]:
     findings = [finding for rule in RULES for finding in rule(notebook)]
     findings += cited_papers(notebook, repo_root / "book" / "references.bib")
     findings += relative_links(notebook, path.parent)
+    findings += colab_installs(notebook, repo_root)
     findings.sort(key=lambda finding: finding[0] or 0)
     return [Problem(shown_path(path, repo_root), number, message) for number, message in findings]
 

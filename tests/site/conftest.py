@@ -3,20 +3,14 @@
 import functools
 import gzip
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import yaml
+from built import build
 
-ROOT = Path(__file__).parents[2]
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these, Chromium looks for its maker's servers at every start.
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -25,17 +19,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A strict build that shows the committed outputs; nbval compares those with fresh ones, so once is enough."""
-    folder = tmp_path_factory.mktemp("site")
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["execute"]["execute_notebooks"] = "off"
-    extensions = config["sphinx"]["local_extensions"]  # relative to the configuration file, which moves
-    config["sphinx"]["local_extensions"] = {name: str(ROOT / place) for name, place in extensions.items()}
-    (folder / "_config.yml").write_text(yaml.safe_dump(config))
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT), "-n", "-W", "--keep-going"]
-    command += ["--config", str(folder / "_config.yml"), "--path-output", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[:4000]
-    return folder / "_build" / "html"
+    return build(tmp_path_factory.mktemp("site"))
 
 
 class Compressing(SimpleHTTPRequestHandler):

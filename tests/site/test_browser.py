@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import NOTEBOOKS, PAGES, ROOT
+from built import NOTEBOOKS, PAGES, ROOT
 
 SCREENSHOTS = ROOT / "_build" / "screenshots"
 OTHER_PAGES = ["search", "genindex"]

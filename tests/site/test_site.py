@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from conftest import NOTEBOOKS, PAGES, ROOT
+from built import NOTEBOOKS, PAGES, ROOT
 
 # page, a sentence that stands on it
 SENTENCES = [

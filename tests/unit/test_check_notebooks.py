@@ -46,6 +46,8 @@ BIBLIOGRAPHY = """
 @article{touvron2023, title = {LLaMA}, author = {T, H}, year = {2023}, eprint = {2302.13971}}
 @misc{radford2019, TITLE = {GPT-2}, AUTHOR = {R, A}, YEAR = {2019}, URL = {https://cdn.openai.com/better.pdf}}
 """
+PYPROJECT = '[project]\ndependencies = ["matplotlib>=3.8", "numpy>=1.26", "torch>=2.4"]\n'
+REQUIREMENTS = "# lower bounds\nnumpy>=1.26\nrouge-score>=0.1.2\nscikit-learn>=1.5\ntorch>=2.4\n"
 TOC = "format: jb-book\nroot: book/index\nparts:\n- caption: One\n  chapters:\n  - file: book/page\n"
 
 
@@ -86,6 +88,8 @@ def repo(tmp_path: Path) -> Path:
     """A tiny repository whose one notebook, book/page.ipynb, has no problem."""
     (tmp_path / "book" / "data").mkdir(parents=True)
     (tmp_path / "_toc.yml").write_text(TOC)
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    (tmp_path / "requirements.txt").write_text(REQUIREMENTS)
     (tmp_path / "book" / "index.md").write_text("# A book\n")
     (tmp_path / "book" / "references.bib").write_text(BIBLIOGRAPHY)
     (tmp_path / "book" / "data" / "tiny.jsonl").write_text("{}\n")
@@ -167,6 +171,11 @@ def no_outputs(notebook: NotebookNode) -> None:
     notebook.cells[5].source = "pi = 3.14"
     for number in (10, 12, 14):
         notebook.cells[number - 1].source = "answer = 42"
+
+
+def also(packages: str) -> Mutation:
+    """Let the Colab cell install these packages too."""
+    return edit("import sys\n", f'import sys\n\nALSO = "{packages}"')
 
 
 ONE_CHOICE = CHOICES[: CHOICES.rindex("<details>")]
@@ -273,6 +282,33 @@ PROBLEMS = [
     (add_text("[![A plot](data/tiny.jsonl)](gone.md)"), "links to gone.md", "an image that is a link"),
     (add_text('<a href="gone.md">x</a>'), "links to gone.md", "a link in HTML"),
     (add_text("[data](../data/tiny.jsonl)"), "links to ../data/tiny.jsonl", "the path from another folder"),
+    # 15: what Colab installs
+    (
+        add_code("import sklearn.svm"),
+        "cell 7: imports sklearn, which nbhelpers does not bring; add 'scikit-learn>=1.5'",
+        "no such package on Colab",
+    ),
+    (
+        add_code("def f():\n    from rouge_score import x"),
+        "add 'rouge-score>=0.1.2' to ALSO",
+        "imported later, in a function",
+    ),
+    (
+        add_code("import none_such as n", tags=BOTH_SKIPS),
+        "add 'none-such>=VERSION'",
+        "not in requirements.txt; the cell is run by hand",
+    ),
+    (both(add_code("import sklearn"), also("'rouge-score>=0.1.2'")), "imports sklearn", "another package is installed"),
+    (
+        also("'rouge-score>=0.1'"),
+        "cell 3: the Colab set-up installs 'rouge-score>=0.1'; write 'rouge-score>=0.1.2'",
+        "another bound",
+    ),
+    (also("rouge-score"), "installs 'rouge-score'; write", "no bound"),
+    (also("'none-such>=1'"), "write 'none-such>=VERSION'", "not in requirements.txt"),
+    (also("'rouge-score==0.1.2'"), "has `==`", "an exact version, which may break what Colab brings"),
+    (edit("-q nothing", "-q torch==2.4"), "has `==`", "an exact version in another way"),
+    (also("'rouge score'"), "ALSO of the Colab set-up is not for pip", "a typo"),
 ]
 
 # (what is changed, why it is no problem)
@@ -304,6 +340,10 @@ FINE = [
     (add_text("[LLaMA](https://arxiv.org/abs/2302.13971)"), "in the bibliography by its eprint"),
     (add_text("[x](https://dl.acm.org/doi/10.3115/1073083.1073135#abstract)"), "the ACM's page of a DOI"),
     (add_text("[a](https://example.org/x.md) [b](#here) [c](mailto:a@b.c) [d](index.md#top)"), "other links"),
+    (add_code("import numpy as np\nfrom torch.nn import functional"), "brought by nbhelpers"),
+    (add_code("import nbhelpers\nfrom nbhelpers import plots\nfrom IPython.display import HTML"), "there anyway"),
+    (both(also("'rouge-score>=0.1.2'"), add_code("import rouge_score")), "installed by the Colab cell"),
+    (also("'scikit-learn>=1.5' 'rouge_score>=0.1.2'"), "two packages, one spelt another way"),
 ]
 
 

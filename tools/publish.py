@@ -1,0 +1,249 @@
+"""Publishing the book: where it is published, and the copies of its notebooks that Colab opens.
+
+    tools/publish.py address https://github.com/OWNER/REPO    write the address into _config.yml
+    tools/publish.py copies _build/colab-branch               write what goes to the branch `colab`
+
+Colab opens a notebook straight from a repository, where it cannot know of the site, the package or the book's data. So
+it gets copies: each knows the address, folds what the site folds, and links to the site. The copies also carry what
+their first cell installs and reads, so that one shallow clone is all it needs.
+"""
+
+import argparse
+import posixpath
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import nbformat
+import yaml
+from check_notebooks import CODE_SPAN, LINK_TARGET, prose, tags, toc_entries
+from markdown_it import MarkdownIt
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[1]
+GITHUB = re.compile(r"https://github\.com/([A-Za-z0-9](?:-?[A-Za-z0-9])*)/([\w.-]+?)(?:\.git)?/?", re.ASCII)
+PUBLISHED = ("nbhelpers", "pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT", "book/data", "book/**.ipynb")
+UNSTAMPED = 'REPOSITORY, PAGE = "",'
+LABEL = re.compile(r"\A\([a-z0-9_]+\)=\s*\n")
+SCHEME = re.compile(r"[a-zA-Z][\w+.-]*:")
+IMAGE_SUFFIXES = (".png", ".svg", ".jpg", ".jpeg", ".gif")
+
+
+# --- The address ---
+
+
+def github_address(url: str) -> str:
+    """The address in the one spelling that links are made from, without what a browser or `git clone` adds."""
+    match = GITHUB.fullmatch(url)
+    if not match or match[2] in (".", ".."):
+        raise ValueError(f"{url!r} is no address of a GitHub repository: give https://github.com/OWNER/REPO")
+    return f"https://github.com/{match[1]}/{match[2]}"
+
+
+def pages_address(repository: str) -> str:
+    """Where GitHub Pages serves the site of a repository; that named OWNER.github.io is served at the top."""
+    owner, name = github_address(repository).split("/")[-2:]
+    host = f"https://{owner.lower()}.github.io"
+    return host if name.lower() == f"{owner.lower()}.github.io" else f"{host}/{name}"
+
+
+def address_node(text: str) -> yaml.ScalarNode:
+    """The value of `repository.url` and where it stands, so that a change of it changes nothing else."""
+    node = yaml.compose(text)
+    for key in ("repository", "url"):
+        values = {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+        node = values.get(key)
+    if not isinstance(node, yaml.ScalarNode):
+        raise ValueError('_config.yml has no repository.url to write to: add `repository:` and, below, `  url: ""`')
+    return node
+
+
+def write_address(url: str, config: Path) -> None:
+    """Put the address into the configuration, comments and all else as they were."""
+    address = github_address(url)
+    text = config.read_text(encoding="utf-8")
+    node = address_node(text)
+    start, end = node.start_mark.index, node.end_mark.index
+    space = "" if end > start else " "  # `url:` with nothing behind it
+    config.write_text(f"{text[:start]}{space}{address}{text[end:]}", encoding="utf-8")
+    print(f"{config.name}: repository.url is {address}")
+
+
+# --- The copies ---
+
+
+def tracked_files(root: Path, *patterns: str) -> list[str]:
+    """What git knows, so that no stray file is published; a pattern that matches nothing is an error."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--error-unmatch", "--", *patterns]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"git cannot list the files to publish in {root}: {done.stderr.strip()}")
+    return done.stdout.split("\0")[:-1]
+
+
+def book_pages(root: Path) -> dict[str, str]:
+    """The source file of each page of the table of contents, and its address below that of the site."""
+    entries = toc_entries(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")))
+    names = [entry.removesuffix(".md").removesuffix(".ipynb") for entry in entries]
+    return {f"{name}{suffix}": f"{name}.html" for name in names for suffix in (".ipynb", ".md")}
+
+
+def link_maker(repository: str, site: str, files: set[str], pages: dict[str, str]) -> Callable[[str, str], str]:
+    """A function of a file and a link in it: the link's address on the site, or in the repository, in full."""
+
+    def absolute(path: str, target: str) -> str:
+        if SCHEME.match(target):
+            return target
+        link, mark, rest = re.match(r"([^#?]*)([#?]?)(.*)", target).groups()
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(link))) if link else path
+        if file in pages and file in files:
+            return f"{site}/{pages[file]}{mark}{rest}"
+        if file in files:
+            view = "raw" if file.endswith(IMAGE_SUFFIXES) else "blob"
+            return f"{repository}/{view}/main/{quote(file)}{mark}{rest}"
+        if any(known.startswith(f"{file}/") for known in files):
+            return f"{repository}/tree/main/{quote(file)}{mark}{rest}"
+        raise ValueError(f"{path} links to {target}, which git does not know: mend the link, or `git add` the file")
+
+    return absolute
+
+
+def with_links(source: str, path: str, absolute: Callable[[str, str], str]) -> str:
+    """Markdown with its links in full. Code stays as it is."""
+
+    def replace(match: re.Match) -> str:
+        target = match[1] or match[2]  # at the end of the match
+        return match[0].removesuffix(target) + absolute(path, target)
+
+    lines = []
+    for line, shown in zip(source.splitlines(keepends=True), prose(source), strict=True):
+        spans = [*CODE_SPAN.finditer(line)] if shown else []
+        starts = [0, *(span.end() for span in spans)]
+        ends = [*(span.start() for span in spans), len(line)]
+        pieces = [LINK_TARGET.sub(replace, line[start:end]) for start, end in zip(starts, ends, strict=True)]
+        codes = [*(span[0] for span in spans), ""]
+        lines.append("".join(part for pair in zip(pieces, codes, strict=True) for part in pair) if shown else line)
+    result = "".join(lines)
+    for target in link_targets(result):
+        if not SCHEME.match(target):
+            raise ValueError(f"{path} links to {target} in a way that is not understood: write [text]({target})")
+    return result
+
+
+def link_targets(source: str) -> list[str]:
+    """All that Markdown links to or shows, in whatever way it is written, as a parser sees it."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(source)
+    tokens += [child for token in tokens for child in token.children or []]
+    html = [token.content for token in tokens if token.type.startswith("html_")]
+    found = [str(token.attrs[name]) for token in tokens for name in ("href", "src") if name in token.attrs]
+    return found + [target for piece in html for target in re.findall(r"\b(?:href|src)=[\"']?([^\"'\s>]+)", piece)]
+
+
+def form_title(cell: NotebookNode) -> str | None:
+    """What Colab shows in place of a cell that the site folds or leaves out; None if the cell is to be seen."""
+    draws = any(mime.startswith("image/") for output in cell.outputs for mime in output.get("data", {}))
+    titles = {
+        "remove-cell": "Set up Colab",
+        "hide-cell": "Solution",
+        "hide-input": "The code of the figure" if draws else "The code",
+    }
+    return next((title for tag, title in titles.items() if tag in tags(cell)), None)
+
+
+def folded(cell: NotebookNode, title: str) -> None:
+    """Make a Colab form of the cell: a title and a run button, with the code a click away."""
+    cell.source = f"#@title {title}\n{cell.source}"
+    cell.metadata["cellView"] = "form"
+
+
+def colab_copy(notebook: NotebookNode, path: str, repository: str, absolute: Callable[[str, str], str]) -> NotebookNode:
+    """The notebook as Colab gets it; its outputs stay, or a reader in Colab would see none before running."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not code or code[0].source.count(UNSTAMPED) != 1:
+        raise ValueError(f"{path} has no Colab cell to write the address into: its first code must hold `{UNSTAMPED}`")
+    code[0].source = code[0].source.replace(UNSTAMPED, UNSTAMPED.replace('""', f'"{repository}"'))
+    for cell in code:
+        title = form_title(cell)
+        if title and cell.source.startswith("%%"):
+            raise ValueError(f"{path} folds a cell that starts with {cell.source.split()[0]}, which must come first")
+        if title:
+            folded(cell, title)
+    notebook.cells[0].source = LABEL.sub("", notebook.cells[0].source)  # Colab would show it
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_links(cell.source, path, absolute)
+    notebook.metadata["colab"] = {"name": posixpath.basename(path), "provenance": [], "toc_visible": True}
+    return notebook
+
+
+def write_copies(repository: str, site: str, output: Path, root: Path) -> None:
+    """Write the whole tree of the branch `colab`, or nothing into a folder that holds something already."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} is there and not an empty folder: give a new one, so that nothing old is published")
+    absolute = link_maker(repository, site, set(tracked_files(root)), book_pages(root))
+    copies: dict[str, bytes] = {}
+    for path in tracked_files(root, *PUBLISHED):
+        content = (root / path).read_bytes()
+        if path.endswith(".ipynb"):
+            notebook = colab_copy(nbformat.reads(content, as_version=4), path, repository, absolute)
+            nbformat.validate(notebook)
+            content = f"{nbformat.writes(notebook)}\n".encode()
+        elif path.endswith(".md"):
+            content = with_links(content.decode(), path, absolute).encode()
+        if path == "README.md":
+            note = f"> `tools/publish.py` makes this branch from the branch `main` of <{repository}>: change it there."
+            content = f"{note}\n\n".encode() + content
+        copies[path] = content
+    for path, content in copies.items():
+        (output / path).parent.mkdir(parents=True, exist_ok=True)
+        (output / path).write_bytes(content)
+    notebooks = sum(path.endswith(".ipynb") for path in copies)
+    print(f"{output}: {notebooks} notebooks and what they need, {len(copies)} files")
+
+
+# --- Running it ---
+
+
+def plain_url(text: str) -> str:
+    """An address that can stand in a shell command and in a string of Python without quotes."""
+    if not re.fullmatch(r"(https?|file)://[\w./:~@+%-]+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no plain address: give https://HOST/PATH")
+    return text.rstrip("/")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    address = commands.add_parser("address", help="write where the book is published into _config.yml")
+    address.add_argument("url", metavar="URL", help="https://github.com/OWNER/REPO")
+    copies = commands.add_parser("copies", help="write what goes to the branch `colab`")
+    known = "the address that the copies are cloned from (default: repository.url of _config.yml)"
+    copies.add_argument("--repository", type=plain_url, metavar="URL", help=known)
+    served = "the address of the site (default: that of GitHub Pages for a repository on GitHub)"
+    copies.add_argument("--site", type=plain_url, metavar="URL", help=served)
+    copies.add_argument("output", type=Path, metavar="OUTPUT", help="a folder, new or empty")
+    options = parser.parse_args(arguments)
+    config = ROOT / "_config.yml"
+    try:
+        if options.command == "address":
+            write_address(options.url, config)
+            return 0
+        repository = options.repository or address_node(config.read_text(encoding="utf-8")).value
+        if not repository:
+            raise ValueError("the book has no address yet: run `make address URL=https://github.com/OWNER/REPO` first")
+        if repository.startswith("https://github.com/"):
+            repository = github_address(repository)
+        elif not options.site:
+            raise ValueError(f"{repository} is not on GitHub, so the site's address is not known: give --site URL")
+        write_copies(repository, options.site or pages_address(repository), options.output, ROOT)
+    except (OSError, ValueError) as error:
+        print(f"cannot publish: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
