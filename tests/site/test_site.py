@@ -15,21 +15,7 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").exists()]
 
-# page, a sentence that stands on it
-SENTENCES = [
-    ("book/index", "Is the model doing a good job?"),
-    ("book/evals_benchmarks", "not an industry standard"),
-    ("book/perplexity/perplexity", "effective number of choices"),
-    ("book/perplexity/scoring_answers", "A transformer reads a tree as willingly as a row"),
-    ("book/text_overlap/bleu", "It counts words and knows no meaning."),
-    ("book/text_overlap/rouge", "ROUGE knows nothing of the source, and so nothing of truth"),
-    ("book/llm_judge/judging", "A judge is a template, a model and a way to read the reply"),
-    ("book/llm_judge/judge_biases", "what causes it in a given judge is another question"),
-    ("book/llm_judge/trusting_a_judge", "Agreement can be had by a judge that looks at nothing"),
-    ("book/instruction_tuning/gpt2", "This page is a promise, not a result."),
-    ("book/instruction_tuning/olmo_1b_ift", "This page is a promise, not a result."),
-    ("book/references", "BLEU"),
-]
+SENTENCES = [*yaml.safe_load((ROOT / "tests" / "site" / "sentences.yml").read_text("utf-8")).items()]
 
 
 @pytest.fixture(scope="session")
