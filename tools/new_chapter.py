@@ -77,7 +77,7 @@ def colab_cell(root: Path, area: str) -> str:
         found += [(cell.source, path.parent) for cell in cells if "google.colab" in cell.source and tags(cell)]
     if not found:
         raise ValueError("no page of the book has a Colab cell that a new one could take over: write the first by hand")
-    source, folder = min(found, key=lambda item: len(item[0]))
+    source, folder = min(found, key=lambda item: (item[0].count(">="), len(item[0])))  # packages have lower bounds
     there = folder.relative_to(root).as_posix()
     changed, times = re.subn(rf"\b{re.escape(there)}(?=[\"'])", f"book/{area}", source)
     if times != 1:

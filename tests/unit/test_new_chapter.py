@@ -158,10 +158,10 @@ def test_a_skeleton_that_fails_leaves_nothing(tmp_path):
             "google.colab; book = 1; cd('/elm/book/weather')",
         ),
         ({"book/x/a.ipynb": 'google.colab; PAGE = "elm/book/x"'}, 'google.colab; PAGE = "elm/book/weather"'),
-        # The shortest has no packages that only its own page needs.
+        # That page needs a package which a new one does not.
         (
-            {"book/a.ipynb": "google.colab; 'book'; pip", "book/x/b.ipynb": "google.colab; 'book/x'"},
-            "google.colab; 'book/weather'",
+            {"book/a.ipynb": "google.colab; 'a>=1'; 'book'", "book/x/b.ipynb": "google.colab; ''; 'book/x'  # nothing"},
+            "google.colab; ''; 'book/weather'  # nothing",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import nbhelpers
 from nbhelpers.embedded import GGUF_SHA256
 
 ROOT = Path(__file__).parents[2]
@@ -89,9 +90,10 @@ def test_other_files_that_github_reads_are_valid(schema, file):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_citation_names_the_version_and_the_licence_of_the_package():
+def test_the_citation_and_the_package_name_one_version_and_licence():
     citation = load(ROOT / "CITATION.cff")
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert nbhelpers.__version__ == PROJECT["version"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
