@@ -9,7 +9,7 @@ SOURCES := nbhelpers tests tools benchmarks
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install model book test newest links fuzz bench lint notebooks new-chapter serve clean clean-model
+.PHONY: help install model book test fuzz bench lint notebooks serve clean clean-model
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,7 @@ test: model lint ## lint, unit tests, every notebook through nbval with outputs 
 	@echo "== Every notebook, executed, its outputs compared with those in the file"
 	@.venv/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS)
 
+.PHONY: newest links new-chapter
 newest: clean ## make .venv anew with the newest releases of everything, tested or not, and test
 	@CONSTRAINTS=/dev/null $(MAKE) --no-print-directory test
 

@@ -25,7 +25,7 @@ def copy_of_the_book(folder: Path) -> Path:
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "nbhelpers").symlink_to(ROOT / "nbhelpers")  # ruff sorts imports by what is the book's own
     (folder / "tests" / "site").mkdir(parents=True)
-    for file in (TOC, SENTENCES, "pyproject.toml"):
+    for file in (TOC, SENTENCES, "pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / file, folder / file)
     return folder
 
