@@ -46,6 +46,14 @@ test: model lint ## lint, unit tests, every notebook through nbval with outputs 
 	@echo "== Every notebook, executed, its outputs compared with those in the file"
 	@.venv/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS)
 
+.PHONY: newest links new-chapter
+newest: clean ## make .venv anew with the newest releases of everything, tested or not, and test
+	@CONSTRAINTS=/dev/null $(MAKE) --no-print-directory test
+
+# Sphinx's builder through "custom", because jupyter-book's own "linkcheck" writes its lists among the pages.
+links: book ## follow every link that leaves the book; the broken ones are in _build/linkcheck/output.txt
+	@.venv/bin/jupyter-book build . --builder custom --custom-builder linkcheck
+
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
 	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_engines.py -q -k random_requests
 
@@ -68,6 +76,10 @@ lint: $(READY) ## ruff over package, tests and notebook cells; the notebook conv
 
 notebooks: model ## execute all notebooks in place, as their committed outputs
 	@.venv/bin/python tools/run_notebooks.py $(NOTEBOOKS)
+
+# Read from the environment, to which make passes both on, so that a title may hold quotation marks.
+new-chapter: $(READY) ## NAME=area/name [TITLE="What It Is About"]: a page that passes every check, to be rewritten
+	@.venv/bin/python tools/new_chapter.py "$$NAME" --title "$$TITLE"
 
 serve: book ## build the site and serve it on http://localhost:8000
 	@.venv/bin/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the tested versions of everything. Called by make; says in one sentence what is missing.
+# CONSTRAINTS names another file of versions; with /dev/null it is the newest releases.
 set -euo pipefail
 python=${PYTHON:-python3}
+constraints=${CONSTRAINTS:-constraints.txt}
 
 fail() {
     echo "Cannot install: $1" >&2
@@ -18,6 +20,6 @@ free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
 
 echo "== Installing into .venv (a few minutes the first time)"
 "$python" -m venv .venv
-.venv/bin/python -m pip install --progress-bar on -c constraints.txt -r requirements.txt ||
+.venv/bin/python -m pip install --progress-bar on -c "$constraints" -r requirements.txt ||
     fail "pip could not bring every package (its last lines say which). Is the network up? Run the same command again."
 .venv/bin/python -m pip install --quiet --no-deps -e . || fail "the package nbhelpers itself did not install."

