@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
+from check_notebooks import toc_entries
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 # Loaded by extensions that Jupyter Book always brings, for features that no page here uses. Thebe's would also name
@@ -18,6 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 UNUSED = ("thebe", "togglebutton", "design-tabs")
 # Roles that docutils gives a bibliography: deprecated ones, and a list whose children are not all items.
 ROLES = re.compile(r'(<div) role="list"( class="citation-list">)|(<div class="citation"[^>]*) role="doc-biblioentry"')
+TIMES = ("Time to read", "Time to run")
 IMAGE = re.compile(r'<img (?=[^>]*src="([^"]+\.png)")(?![^>]*\bwidth=)')
 
 
@@ -56,6 +60,55 @@ class CellOutput(SphinxDirective):
         raise self.error(f"no output in {relative} holds {wanted!r}: run the notebook, or name another text")
 
 
+class Chapters(SphinxDirective):
+    """`{chapters}`: a table of all notebooks in the order of the book, with the times that each states of itself.
+
+    The content gives, as `page: question`, what a chapter asks; without any content there is no such column.
+    """
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        questions = yaml.safe_load("\n".join(self.content)) or {}
+        self.env.note_dependency("_toc.yml")
+        toc = yaml.safe_load((Path(self.env.srcdir) / "_toc.yml").read_text("utf-8"))
+        rows, totals = [], [0.0, 0.0]
+        for page in toc_entries(toc):
+            path = Path(self.env.srcdir) / f"{page}.ipynb"
+            if not path.exists():
+                continue
+            self.env.note_dependency(f"{page}.ipynb")
+            title, times = title_and_times(path)
+            totals = [total + time for total, time in zip(totals, times, strict=True)]
+            question = questions.pop(page.removeprefix("book/"), "*placeholder: what this chapter asks*")
+            rows.append([f"[{title}](/{page}.ipynb)", question, *map(minutes, times)])
+        if questions:
+            raise self.error(f"there are questions for pages that are not in _toc.yml: {', '.join(questions)}")
+        rows.append(["**All of it**", "", *(f"**{minutes(total)}**" for total in totals)])
+        table = [["Chapter", "Asks", "Read", "Run"], [":---", ":---", "---:", "---:"], *rows]
+        columns = (0, 1, 2, 3) if self.content else (0, 2, 3)
+        text = "\n".join("| " + " | ".join(row[column] for column in columns) + " |" for row in table)
+        return self.parse_text_to_nodes(text)
+
+
+def title_and_times(path: Path) -> tuple[str, list[float]]:
+    """The title of a notebook, and the minutes that its table "At a glance" gives for reading and for running."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    title = re.search(r"^# (.+)", text, re.MULTILINE)
+    found = [re.search(rf"^\| *{row} *\| *(?:about )?(\d+½?|½) minutes?\b", text, re.MULTILINE) for row in TIMES]
+    if not title or not all(found):
+        raise ExtensionError(
+            f"{path.name} needs a title, and {' and '.join(TIMES)} in minutes, as in `about 1½ minutes`"
+        )
+    return title[1], [float(match[1].replace("½", ".5")) for match in found]
+
+
+def minutes(time: float) -> str:
+    whole, half = divmod(time, 1)
+    return (f"{whole:.0f}" if whole else "") + ("½" if half else "")
+
+
 def png_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels, from the file's header."""
     with path.open("rb") as file:
@@ -87,6 +140,7 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("cell-output", CellOutput)
+    app.add_directive("chapters", Chapters)
     app.connect("config-inited", know_the_address)
     app.connect("html-page-context", finish_page, priority=900)  # after the extensions that add scripts to the page
     return {"parallel_read_safe": True, "parallel_write_safe": True}

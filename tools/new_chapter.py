@@ -22,7 +22,7 @@ SENTENCE = "This sentence is a placeholder with a job: the tests look for it on 
 NAME = re.compile(r"([a-z][a-z0-9_]*)/([a-z][a-z0-9_]*)")
 NEXT = """\
 {page} passes every check, and every sentence in it wants to be replaced. What the checks cannot know:
-  - the row of {name} in the table of book/index.md;
+  - the question that {name} asks, in the list of chapters of book/index.md;
   - a sentence of your own in tests/site/sentences.yml, once the placeholder is gone;
   - `make notebooks` after you changed cells, `make lint` while you write, `make test` at the end.
 CONTRIBUTING.md has the rest."""
