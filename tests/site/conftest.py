@@ -3,14 +3,16 @@
 import functools
 import gzip
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from built import build
+from built import ROOT, build
 
+sys.path.insert(0, str(ROOT / "tools"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these, Chromium looks for its maker's servers at every start.
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

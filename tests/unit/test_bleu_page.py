@@ -104,7 +104,7 @@ def test_random_sentences_and_corpora_match_sacrebleu(smoothing):
         (CHRF(word_order=2), 59.15),
         (TER(), 40.00),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_the_library_that_the_page_trusts(metric, expected):
     """The same corpus by the other metrics of the page: a new version of sacrebleu must not move them unseen."""
