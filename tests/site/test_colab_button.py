@@ -4,8 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bs4 import BeautifulSoup
 from book_site import know_the_address
+from bs4 import BeautifulSoup
 from built import PAGES, ROOT, build
 
 COLAB = "https://colab.research.google.com"
