@@ -9,7 +9,7 @@ SOURCES := nbhelpers tests tools benchmarks
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install model book test fuzz bench lint notebooks serve clean clean-model
+.PHONY: help install model book pdf test fuzz bench lint notebooks serve clean clean-model
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ model: $(READY) ## fetch the embedded model into the cache (once, 93 MB)
 
 book: _build/html/.built ## execute every notebook that changed and build the site into _build/html
 	@echo "== Open $(CURDIR)/_build/html/index.html"
+
+pdf: book ## print the site as one PDF, _build/html/evaluating-language-models.pdf (needs Chromium)
+	@.venv/bin/python tools/make_pdf.py
 
 # --all, because Sphinx alone does not notice a changed style sheet; executed notebooks still come from the cache.
 _build/html/.built: _build/.jupyter_cache/.fresh _config.yml _toc.yml $(shell find book tools -type f -not -path '*/.*' -not -name '*.pyc')

@@ -70,21 +70,7 @@ STYLE = """
         @bottom-left { content: %(running)s; font: 8.5pt sans-serif; color: #48566b; } }
 @page :first { counter-set: page %(start)d; }
 """
-
-FRONT_STYLE = """
-@page :first { @bottom-right { content: none; } @bottom-left { content: none; } }
-.title { height: 240mm; break-after: page; padding-top: 70mm; box-sizing: border-box; }
-.title h1 { font-size: 34pt !important; line-height: 1.15; }
-.title p { font-size: 13pt; max-width: 130mm; }
-.title p.licence { font-size: 9.5pt; margin-top: 80mm; color: #48566b; }
-.contents ul { list-style: none; margin: 0; padding: 0; }
-.contents li { margin: 0; break-inside: avoid; }
-.contents a { display: flex; align-items: baseline; color: #1b1b1b !important; text-decoration: none !important; }
-.contents a i { flex: 1; border-bottom: 1px dotted #9aa3b0; margin: 0 0.5em; min-width: 2em; }
-.contents .part { font-weight: 600; color: #48566b; margin-top: 1.1em; break-after: avoid; }
-.contents .level-1 { font-weight: 600; margin-top: 0.35em; break-after: avoid; }
-.contents .level-2 { padding-left: 1.5em; font-size: 9pt; line-height: 1.4; }
-"""
+NO_FOOTER = '@page :first { @bottom-right { content: ""; } @bottom-left { content: ""; } }'
 
 
 @dataclass(frozen=True)
@@ -156,8 +142,9 @@ def print_page(browser: Browser, base: str, name: str, part: str | None, start: 
     found = page.evaluate(PREPARE)
     if not found:
         raise ValueError(f"{name}.html has no heading inside an article: is it a page of this book?")
-    running = json.dumps(found[0][1], ensure_ascii=False)
-    page.add_style_tag(content=STYLE % {"style": ", lower-roman" * bool(front), "running": running, "start": start})
+    running = json.dumps("Contents" if front else found[0][1], ensure_ascii=False)  # as a string of CSS
+    style = STYLE % {"style": ", lower-roman" if front else "", "running": running, "start": start}
+    page.add_style_tag(content=style + (NO_FOOTER if front else ""))
     reader = PdfReader(BytesIO(page.pdf(prefer_css_page_size=True, print_background=True, tagged=True)))
     places = destinations(reader)
     headings = [Heading(level, " ".join(text.split()), anchor, *places[anchor]) for level, text, anchor in found]
@@ -188,19 +175,17 @@ def front_matter(config: dict, pages: list[Printed], base: str) -> str:
                     f"{html.escape(heading.text)}<i></i>{page.start + heading.page}</a></li>"
                 )
     return f"""<!doctype html><html lang="{config["sphinx"]["config"]["language"]}"><head><meta charset="utf-8">
-<title>{title}</title><link rel="stylesheet" href="{base}_static/print.css"><style>{FRONT_STYLE}
-body {{ font-family: system-ui, sans-serif; }}</style></head><body><article class="bd-article">
+<title>{title}</title><link rel="stylesheet" href="{base}_static/print.css"></head>
+<body class="front"><article class="bd-article">
 <section class="title" id="title"><h1>{title}</h1><p>{line}</p>
 <p class="licence">{author}, {year}.<br>{licence}</p></section>
 <section class="contents" id="contents"><h1>Contents</h1><ul>{"".join(rows)}</ul></section></article></body></html>"""
 
 
-def parent_tree(node: DictionaryObject) -> Iterator[tuple[int, object]]:
-    """The entries of a number tree, whose leaves may hang on branches."""
-    numbers = node.get("/Nums", [])
-    yield from zip(numbers[::2], numbers[1::2], strict=True)
-    for child in node.get("/Kids", []):
-        yield from parent_tree(child.get_object())
+def pdf(**entries: object) -> DictionaryObject:
+    """A PDF dictionary; what is given as a plain string is a name."""
+    values = {key: NameObject(value) if type(value) is str else value for key, value in entries.items()}
+    return DictionaryObject({NameObject(f"/{key}"): value for key, value in values.items()})
 
 
 def elements(node: object) -> Iterator[DictionaryObject]:
@@ -228,23 +213,18 @@ def join_tags(writer: PdfWriter, firsts: list[tuple[int, Printed]]) -> None:
             element.pop("/ID", None)
             if isinstance(element.get("/A"), ArrayObject):
                 element[NameObject("/A")] = ArrayObject(a for a in element["/A"] if "/Headers" not in a.get_object())
-        for key, value in parent_tree(tree["/ParentTree"]):
+        entries = tree["/ParentTree"]["/Nums"]
+        for key, value in zip(entries[::2], entries[1::2], strict=True):
             numbers += [NumberObject(shift + key), value.clone(writer)]
-        for page in writer.pages[first : first + len(printed.reader.pages)]:
-            for thing in (page, *(link.get_object() for link in page.get("/Annots", []))):
-                for name in {"/StructParents", "/StructParent"} & thing.keys():
-                    thing[NameObject(name)] = NumberObject(thing[name] + shift)
+        for page, source in zip(writer.pages[first:], printed.reader.pages, strict=False):
+            page[NameObject("/StructParents")] = NumberObject(source["/StructParents"] + shift)  # pypdf leaves it out
+            for link in (reference.get_object() for reference in page.get("/Annots", [])):
+                link[NameObject("/StructParent")] = NumberObject(link["/StructParent"] + shift)
         shift += tree["/ParentTreeNextKey"]
     document.update(pdf(Type="/StructElem", S="/Document", P=above, K=parts))
     tree = pdf(Nums=numbers)
     root.update(pdf(Type="/StructTreeRoot", K=here, ParentTree=tree, ParentTreeNextKey=NumberObject(shift)))
     writer.root_object.update(pdf(StructTreeRoot=above, MarkInfo=pdf(Marked=BooleanObject(True))))
-
-
-def pdf(**entries: object) -> DictionaryObject:
-    """A PDF dictionary; what is given as a plain string is a name."""
-    values = {key: NameObject(value) if type(value) is str else value for key, value in entries.items()}
-    return DictionaryObject({NameObject(f"/{key}"): value for key, value in values.items()})
 
 
 def spell_out(printed: Printed, base: str) -> None:
@@ -291,13 +271,15 @@ def join(front: Printed, pages: list[Printed], base: str, config: dict) -> PdfWr
     for first, printed in firsts[1:]:
         if printed.part != part:
             part = printed.part
-            above[0] = writer.add_outline_item(part, first)
+            above[0] = writer.add_outline_item(title=part, page_number=first)
         for heading in printed.headings:
             if heading.level <= DEEPEST:
                 parent = next((above[level] for level in range(heading.level - 1, -1, -1) if level in above), None)
                 fit = Fit.xyz(left=0, top=min(heading.top, TOP))
                 sheet = first + heading.page
-                entry = writer.add_outline_item(heading.text, sheet, parent, fit=fit, is_open=False)
+                entry = writer.add_outline_item(
+                    title=heading.text, page_number=sheet, parent=parent, fit=fit, is_open=False
+                )
                 above = {level: item for level, item in above.items() if level < heading.level} | {heading.level: entry}
 
     body = len(front.reader.pages)
