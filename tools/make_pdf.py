@@ -43,7 +43,6 @@ from pypdf.generic import (
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FRONT = "front"  # the address of the title page and contents, which are not of the site
-DEEPEST = 3  # headings of this level and above stand in the outline
 TOP = 842.0  # the height of A4 in points
 # The sandbox wants rights that containers and CI seldom give; the pages printed are our own.
 BROWSER_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -58,11 +57,12 @@ PREPARE = """() => {
     link.href = "#" + encodeURIComponent(target.id);
   }
   links.hidden = true;
-  return [...document.querySelectorAll("h1, h2, h3")].filter(h => h.closest("article")).map(heading => {
+  const headings = [...document.querySelectorAll("article :is(h1, h2, h3)")].map(heading => {
     const bare = heading.cloneNode(true);
     bare.querySelectorAll(".headerlink").forEach(link => link.remove());
     return [Number(heading.tagName[1]), bare.textContent.trim(), heading.closest("[id]").id];
   });
+  return [headings, document.querySelector("article p")?.textContent ?? ""];
 }"""
 
 STYLE = """
@@ -139,7 +139,7 @@ def print_page(browser: Browser, base: str, name: str, part: str | None, start: 
     if front:
         page.route(f"{base}{name}.html", lambda route: route.fulfill(body=front, content_type="text/html"))
     page.goto(f"{base}{name}.html")
-    found = page.evaluate(PREPARE)
+    found, opening = page.evaluate(PREPARE)
     if not found:
         raise ValueError(f"{name}.html has no heading inside an article: is it a page of this book?")
     running = json.dumps("Contents" if front else found[0][1], ensure_ascii=False)  # as a string of CSS
@@ -148,21 +148,16 @@ def print_page(browser: Browser, base: str, name: str, part: str | None, start: 
     reader = PdfReader(BytesIO(page.pdf(prefer_css_page_size=True, print_background=True, tagged=True)))
     places = destinations(reader)
     headings = [Heading(level, " ".join(text.split()), anchor, *places[anchor]) for level, text, anchor in found]
-    opening = " ".join(page.locator("article p").first.inner_text().split())
     page.close()
-    return Printed(name, part, reader, headings, opening, start)
+    return Printed(name, part, reader, headings, " ".join(opening.split()), start)
 
 
 def front_matter(config: dict, pages: list[Printed], base: str) -> str:
     """Title page and contents as HTML, in the dress of the site; the links in it are those of the site."""
-    facts = (
-        config["title"],
-        pages[0].opening,
-        config["author"],
-        str(config["copyright"]),
-        config["html"]["extra_footer"],
+    title, line, author, year = map(
+        html.escape, (config["title"], pages[0].opening, config["author"], config["copyright"])
     )
-    title, line, author, year, licence = map(html.escape, facts)
+    licence = html.escape(config["html"]["extra_footer"])
     rows, part = [], None
     for page in pages:
         if page.part != part:
@@ -238,18 +233,8 @@ def spell_out(printed: Printed, base: str) -> None:
     printed.reader.root_object.pop("/Dests", None)
 
 
-def join(front: Printed, pages: list[Printed], base: str, config: dict) -> PdfWriter:
-    """The book: all sheets, with links that jump, an outline by part, page and section, page labels and metadata."""
-    writer, firsts, goals = PdfWriter(), [], {}
-    for printed in (front, *pages):
-        first = len(writer.pages)
-        firsts.append((first, printed))
-        anchors = {"": (0, TOP), **destinations(printed.reader)}
-        goals |= {(f"{printed.name}.html", a): (first + sheet, min(y, TOP)) for a, (sheet, y) in anchors.items()}
-        spell_out(printed, base)
-        writer.append(printed.reader, import_outline=False)
-    join_tags(writer, firsts)
-
+def let_jump(writer: PdfWriter, goals: dict[tuple[str, str], tuple[int, float]], base: str) -> None:
+    """Turn links to pages of the site into jumps to their sheets; links to the web stay as they are."""
     for page in writer.pages:
         kept = ArrayObject()
         for reference in page.get("/Annots", []):
@@ -266,28 +251,44 @@ def join(front: Printed, pages: list[Printed], base: str, config: dict) -> PdfWr
             kept.append(reference)
         page[NameObject("/Annots")] = kept
 
-    above: dict[int, object] = {}  # the latest entry of the outline at each level
-    part = None
-    for first, printed in firsts[1:]:
+
+def add_outline(writer: PdfWriter, firsts: list[tuple[int, Printed]]) -> None:
+    """Parts, pages and sections, unfolded down to the pages. Chromium's own outline garbles headings that wrap."""
+    part, above = None, {}  # the latest entry at each level
+    for first, printed in firsts:
         if printed.part != part:
             part = printed.part
-            above[0] = writer.add_outline_item(title=part, page_number=first)
+            above = {0: writer.add_outline_item(title=part, page_number=first)}
         for heading in printed.headings:
-            if heading.level <= DEEPEST:
-                parent = next((above[level] for level in range(heading.level - 1, -1, -1) if level in above), None)
-                fit = Fit.xyz(left=0, top=min(heading.top, TOP))
-                sheet = first + heading.page
-                entry = writer.add_outline_item(
-                    title=heading.text, page_number=sheet, parent=parent, fit=fit, is_open=False
-                )
-                above = {level: item for level, item in above.items() if level < heading.level} | {heading.level: entry}
+            above = {level: entry for level, entry in above.items() if level < heading.level}
+            above[heading.level] = writer.add_outline_item(
+                title=heading.text,
+                page_number=first + heading.page,
+                parent=above[max(above)] if above else None,
+                fit=Fit.xyz(left=0, top=min(heading.top, TOP)),
+                is_open=False,
+            )
 
+
+def join(front: Printed, pages: list[Printed], base: str, config: dict) -> PdfWriter:
+    """The book: all sheets, with links that jump, an outline, tags, page labels and metadata."""
+    writer, firsts, goals = PdfWriter(), [], {}
+    for printed in (front, *pages):
+        first = len(writer.pages)
+        firsts.append((first, printed))
+        anchors = {"": (0, TOP), **destinations(printed.reader)}
+        goals |= {(f"{printed.name}.html", a): (first + sheet, min(y, TOP)) for a, (sheet, y) in anchors.items()}
+        spell_out(printed, base)
+        writer.append(printed.reader, import_outline=False)
+    join_tags(writer, firsts)
+    let_jump(writer, goals, base)
+    add_outline(writer, firsts[1:])
     body = len(front.reader.pages)
     writer.set_page_label(0, body - 1, style="/r")
     writer.set_page_label(body, len(writer.pages) - 1, style="/D", start=1)
     writer.add_metadata({"/Title": config["title"], "/Author": config["author"]})
-    writer.root_object[NameObject("/Lang")] = TextStringObject(config["sphinx"]["config"]["language"])
-    writer.root_object[NameObject("/ViewerPreferences")] = pdf(DisplayDocTitle=BooleanObject(True))
+    language = TextStringObject(config["sphinx"]["config"]["language"])
+    writer.root_object.update(pdf(Lang=language, ViewerPreferences=pdf(DisplayDocTitle=BooleanObject(True))))
     writer.page_mode = "/UseOutlines"
     writer.compress_identical_objects()
     return writer

@@ -246,3 +246,24 @@ def test_an_interruption_leaves_the_last_pdf_as_it_was(site, tmp_path):
     assert errors.strip().splitlines()[-1] == "Interrupted: no PDF was written." and "Traceback" not in errors
     assert [file.name for file in tmp_path.iterdir()] == ["book.pdf"]
     assert target.read_text() == "the last one"
+
+
+@needs_browser
+def test_pages_with_the_same_anchors_keep_their_own_jumps(tmp_path, capsys):
+    head = '<!doctype html><html lang="en"><title>t</title><body><article class="bd-article"><section id="top"><h1>'
+    far = '<p style="break-before: page" id="end">The end.</p></section></article></body></html>'
+    links = '<p><a href="#end">here</a> <a href="two.html#end">there</a> <a href="two.html">two</a></p>'
+    lost = '<p><a href="data.csv">data</a> <a href="https://example.org/">web</a></p>'
+    (tmp_path / "one.html").write_text(f"{head}One</h1>{links}{far}")
+    (tmp_path / "two.html").write_text(f"{head}Two</h1>{links}{lost}{far}")
+    config = {"title": "t", "author": "a", "sphinx": {"config": {"language": "en"}}}
+    with make_pdf.served(tmp_path) as base, make_pdf.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=make_pdf.find_browser(), args=make_pdf.BROWSER_ARGUMENTS)
+        front, one, two = (make_pdf.print_page(browser, base, name, "Part", 1) for name in ("one", "one", "two"))
+        book = make_pdf.join(front, [one, two], base, config)
+        browser.close()
+    links = [[link.get_object() for link in page["/Annots"]] for page in book.pages]
+    goals = [[book.get_page_number(link["/Dest"][0].get_object()) for link in on if "/Dest" in link] for on in links]
+    assert goals[2:] == [[3, 5, 4], [], [5, 5, 4], []]  # sheets 2 and 3 are page one, 4 and 5 page two
+    assert [link["/A"]["/URI"] for link in links[4] if "/A" in link] == ["https://example.org/"]
+    assert "a link to data.csv is left out" in capsys.readouterr().out
