@@ -221,6 +221,26 @@ def test_the_tags_for_screen_readers_are_those_of_the_sheets(book):
     assert book.root_object["/MarkInfo"]["/Marked"]
 
 
+@needs_browser
+def test_who_reads_in_the_dark_prints_dark_on_light(site):
+    """Every element's text must be darker than what it stands on, or a reader prints black on grey."""
+    script = """() => [...document.querySelectorAll(".bd-article *")].filter(e => e.checkVisibility()).filter(e => {
+      const [red, green, blue, alpha = 1] = getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).map(Number);
+      const text = Math.max(...getComputedStyle(e).color.match(/[\\d.]+/g).slice(0, 3).map(Number));
+      const says = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+      return (says && text > 150) || (alpha > 0.6 && Math.min(red, green, blue) < 150);
+    }).map(e => e.outerHTML.slice(0, 120))"""
+    with make_pdf.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=make_pdf.find_browser(), args=make_pdf.BROWSER_ARGUMENTS)
+        page = browser.new_page(color_scheme="dark")
+        page.goto((site / "book/perplexity/perplexity.html").as_uri())
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        page.emulate_media(media="print")
+        wrong = page.evaluate(script)
+        browser.close()
+    assert wrong == []
+
+
 def test_a_folder_that_holds_no_site_is_named(tmp_path, capsys):
     assert make_pdf.main(["--site", str(tmp_path)]) == 1
     assert "lacks book/index.html: build the site first with `make book`, or give --site" in capsys.readouterr().err
