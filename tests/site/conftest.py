@@ -13,9 +13,6 @@ import pytest
 from built import ROOT, build
 
 sys.path.insert(0, str(ROOT / "tools"))
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Without these, Chromium looks for its maker's servers at every start.
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +54,13 @@ def address(site: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """Debian's Chromium, through Playwright."""
+    from make_pdf import BROWSER_ARGUMENTS, BROWSERS
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip("no Chromium here; on Debian: apt install chromium")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
+        chromium = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
         yield chromium
         chromium.close()
