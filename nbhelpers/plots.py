@@ -129,7 +129,8 @@ def _token_html(score: TokenScore, starts_here: bool) -> str:
     shown = html.escape(score.token) if starts_here else "·"
     expected = ", ".join(f"{_visible(token)} {_percent(p)}" for token, p in score.alternatives)
     return (
-        f'<span class="nbh-tok" tabindex="0" style="--s:{surprise:.2f}">{shown}'
+        f'<span class="nbh-tok" tabindex="0" role="img" aria-label="{_visible(score.token)}, surprise '
+        f'{0 - score.logprob:.1f} nats" style="--s:{surprise:.2f}">{shown}'
         f'<span class="nbh-tip"><b>{_visible(score.token)}</b> probability {_percent(score.logprob)}, '
         f"rank {score.rank:,}, surprise {0 - score.logprob:.1f} nats<br>"
         f"expected: {expected}</span></span>"

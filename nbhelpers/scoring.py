@@ -30,12 +30,14 @@ class AnswerScore:
 
     Attributes
     ----------
-    prompt, answer : str
+    prompt : str
+        What the answer was conditioned on.
+    answer : str
         What was scored.
     token_ids : tuple of int
         The answer's tokens: those that overlap its characters.
     tokens : tuple of str
-        The same tokens as text. A character that is spread over several tokens shows as "\\ufffd" in each.
+        The same tokens as text. A character that is spread over several tokens shows as U+FFFD in each.
     logprobs : tuple of float
         Log-probability of each token given all before it, in nats.
     is_greedy : bool
@@ -65,12 +67,12 @@ class AnswerScore:
 
     @property
     def perplexity(self) -> float:
-        """exp(-mean): among how many equally likely tokens the model seems to choose, on average."""
+        """Among how many equally likely tokens the model seems to choose, on average; exp(-mean)."""
         return exp(-self.mean)
 
     @property
     def bits_per_byte(self) -> float:
-        """-total / ln 2 / bytes of the answer in UTF-8: comparable across tokenizers unless the boundary is merged."""
+        """Bits per byte of UTF-8, -total / ln 2 / bytes; comparable across tokenizers unless `merged_boundary`."""
         return -self.total / math.log(2) / len(self.answer.encode())
 
     @property
@@ -86,10 +88,11 @@ class TokenScore:
     Attributes
     ----------
     token : str
-        The token as text. A character that is spread over several tokens shows as "\\ufffd" in each.
+        The token as text. A character that is spread over several tokens shows as U+FFFD in each.
     token_id : int
-    start, end : int
-        The characters of the text that the token covers: ``text[start:end]``.
+    start : int
+    end : int
+        The token covers the characters ``text[start:end]``.
     logprob : float
         Log-probability given all tokens before it, in nats.
     rank : int
@@ -111,6 +114,7 @@ class TokenScore:
 
     @property
     def probability(self) -> float:
+        """Probability given all tokens before it, from 0 to 1."""
         return math.exp(self.logprob)
 
 

@@ -20,7 +20,9 @@ class Interval:
 
     Attributes
     ----------
-    estimate, low, high : float
+    estimate : float
+    low : float
+    high : float
     standard_error : float or None
         Where the method has one.
     p_value : float or None
@@ -47,9 +49,11 @@ class Ratings:
     Attributes
     ----------
     names : tuple of str
-    estimate, low, high : tuple of float
-        One for each name. 400 points more are odds of 10 to 1. A limit is infinite where too many resamples held no
-        finite rating.
+    estimate : tuple of float
+        One for each name. 400 points more are odds of 10 to 1.
+    low : tuple of float
+    high : tuple of float
+        A limit is infinite where too many resamples held no finite rating.
     """
 
     names: tuple[str, ...]
@@ -68,8 +72,10 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
 
     Parameters
     ----------
-    successes, n : int
-        Items passed, items tried; 0 <= successes <= n and n >= 1.
+    successes : int
+        Items passed, from 0 to `n`.
+    n : int
+        Items tried, at least 1.
     confidence : float
         Coverage, between 0 and 1.
 
@@ -80,7 +86,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
 
     Notes
     -----
-    Wilson (1927), via scipy. Explained in the chapter "Trusting a Judge".
+    Wilson (1927), via scipy. Used in the chapters "Judging with a Model" and "Trusting a Judge".
     """
     from scipy.stats import binomtest
 
@@ -238,7 +244,7 @@ def mcnemar(a: Iterable[int], b: Iterable[int], confidence: float = 0.95) -> Int
     -----
     Test: McNemar (1947), the binomial test of the items on which the models disagree, via scipy. Interval: "Wald+2"
     of Agresti and Min (2005), which adds half an item to each of the four counts and behaves where few items differ.
-    Explained in the chapter "Trusting a Judge".
+    Used in the chapter "Judging with a Model".
     """
     from scipy.stats import binomtest
 
@@ -378,10 +384,14 @@ def rogan_gladen(
         Share of answers that the judge passed.
     n : int
         Answers judged.
-    sensitivity, specificity : float
-        Share of good answers that the judge passed, and of bad answers that it failed, among answers of known truth.
-    n_positive, n_negative : int
-        Good and bad answers of known truth from which these two come.
+    sensitivity : float
+        Share that the judge passed of good answers of known truth.
+    specificity : float
+        Share that the judge failed of bad answers of known truth.
+    n_positive : int
+        Good answers of known truth, from which the sensitivity comes.
+    n_negative : int
+        Bad answers of known truth, from which the specificity comes.
     confidence : float
 
     Returns
@@ -443,8 +453,10 @@ def prediction_powered_mean(
 
     Parameters
     ----------
-    labels, judged_labelled : iterable of float
-        True score and the judge's score of the labelled items, in the same order, at least two.
+    labels : iterable of float
+        True scores of the labelled items, at least two.
+    judged_labelled : iterable of float
+        The judge's scores of the same items, in the same order.
     judged_unlabelled : iterable of float
         The judge's scores of other items, drawn from the same source, at least two.
     tuned : bool

@@ -11,6 +11,7 @@ import nbformat
 import yaml
 from check_notebooks import toc_entries
 from docutils import nodes
+from publish import pages_address
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
@@ -22,6 +23,8 @@ UNUSED = ("thebe", "togglebutton", "design-tabs")
 # Roles that docutils gives a bibliography: deprecated ones, and a list whose children are not all items.
 ROLES = re.compile(r'(<div) role="list"( class="citation-list">)|(<div class="citation"[^>]*) role="doc-biblioentry"')
 TIMES = ("Time to read", "Time to run")
+PROMPTS = {"Show code cell content": "Show the solution", "Hide code cell content": "Hide the solution"}
+PROMPTS |= {"Show code cell source": "Show the code", "Hide code cell source": "Hide the code"}
 IMAGE = re.compile(r'<img (?=[^>]*src="([^"]+\.png)")(?![^>]*\bwidth=)')
 
 
@@ -33,9 +36,8 @@ def know_the_address(app: Sphinx, config: Config) -> None:
     repository = config.html_theme_options.get("repository_url") or ""
     if not repository:
         config.html_theme_options.pop("launch_buttons", None)
-    github = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+?)/?", repository)
-    if github and not config.html_baseurl:
-        config.html_baseurl = f"https://{github[1].lower()}.github.io/{github[2]}/"
+    if repository.startswith("https://github.com/") and not config.html_baseurl:
+        config.html_baseurl = f"{pages_address(repository)}/"
     config.ogp_site_url = config.html_baseurl
 
 
@@ -130,11 +132,13 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
         for path in (*candidates, original, source):
             if path.is_file():
                 width, height = png_size(path)
-                return f'<img width="{width}" height="{height}" loading="lazy" decoding="async" '
+                return f'<img width="{width}" height="{height}" loading="lazy" '
         return match[0]
 
     if "body" in context:
         body = ROLES.sub(lambda match: "".join(filter(None, match.groups())), context["body"])
+        for prompt, plainer in PROMPTS.items():
+            body = body.replace(prompt, plainer)
         context["body"] = IMAGE.sub(with_size, body)
 
 

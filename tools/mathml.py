@@ -12,7 +12,9 @@ def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
 
 
 def visit_block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    translator.body.append(f'<div class="math-block">{convert(node.astext(), display="block")}</div>')
+    # A wide formula scrolls, by keyboard too.
+    box = '<div class="math-block" tabindex="0" role="group" aria-label="Formula">'
+    translator.body.append(f"{box}{convert(node.astext(), display='block')}</div>")
     raise nodes.SkipNode
 
 

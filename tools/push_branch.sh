@@ -14,6 +14,7 @@ folder=$1 branch=$2
 git check-ref-format "refs/heads/$branch" || fail "$branch is not a name for a branch."
 # Over the branch on which people work this would be the end of their history.
 default=$(git ls-remote --symref origin HEAD | awk '$1 == "ref:" { print $2 }')
+[ -n "$default" ] || fail "the default branch of origin is not known."
 [ "refs/heads/$branch" != "$default" ] || fail "$branch is the default branch of origin; give another."
 
 # An index of our own: the checkout and its index stay as they are.

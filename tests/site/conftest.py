@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import os
 import shutil
 import sys
 import threading
@@ -19,6 +20,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A strict build that shows the committed outputs; nbval compares those with fresh ones, so once is enough."""
     return build(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as readers get it: that of a book that has an address, with its Colab buttons and social cards."""
+    return build(tmp_path_factory.mktemp("published"), url="https://github.com/Someone/some-book")
 
 
 class Compressing(SimpleHTTPRequestHandler):
@@ -42,9 +49,9 @@ class Compressing(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def address(site: Path) -> Iterator[str]:
+def address(published: Path) -> Iterator[str]:
     """Where the site is served, on a free port of this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Compressing, directory=site)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Compressing, directory=published)) as server:
         server.handle_error = lambda *_: None  # a browser that leaves a page drops what it had asked for
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -58,6 +65,8 @@ def browser() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None and os.environ.get("CI"):
+        pytest.fail("no Chromium here, and a run that counts must not skip the browser")
     if path is None:
         pytest.skip("no Chromium here; on Debian: apt install chromium")
     with sync_playwright() as playwright:

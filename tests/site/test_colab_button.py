@@ -6,15 +6,9 @@ from types import SimpleNamespace
 import pytest
 from book_site import know_the_address
 from bs4 import BeautifulSoup
-from built import PAGES, ROOT, build
+from built import PAGES, ROOT
 
 COLAB = "https://colab.research.google.com"
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site of a book that has an address."""
-    return build(tmp_path_factory.mktemp("published"), url="https://github.com/Someone/some-book")
 
 
 def links_to_colab(site: Path) -> dict[str, list[str]]:
@@ -33,9 +27,13 @@ def test_notebooks_have_the_button_and_other_pages_do_not(published):
     assert sum(map(len, links.values())) >= 8
 
 
-def test_with_an_address_cards_have_whole_links(published):
-    url = 'property="og:url" content="https://someone.github.io/some-book/'
-    assert url in (published / "book" / "index.html").read_text("utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_with_an_address_cards_have_whole_links(published, page):
+    soup = BeautifulSoup((published / f"{page}.html").read_text("utf-8"), "html.parser")
+    card = {tag["property"]: tag["content"] for tag in soup.find_all("meta", property=True)}
+    base = "https://someone.github.io/some-book/"
+    assert card["og:url"] == f"{base}{page}.html"
+    assert (published / card["og:image"].removeprefix(base)).is_file() and card["og:image"].startswith(base)
 
 
 def test_without_an_address_no_page_has_it(site):

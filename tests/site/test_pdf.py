@@ -257,7 +257,9 @@ def test_an_interruption_leaves_the_last_pdf_as_it_was(site, tmp_path):
     target = tmp_path / "book.pdf"
     target.write_text("the last one")
     command = [sys.executable, str(ROOT / "tools/make_pdf.py"), "--site", str(site), "--pdf", str(target)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without Ctrl-C
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert running.stdout.readline().startswith("[1/")
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)

@@ -11,6 +11,8 @@ import yaml
 from bs4 import BeautifulSoup
 from built import NOTEBOOKS, PAGES, ROOT
 
+import nbhelpers
+
 SENTENCES = [*yaml.safe_load((ROOT / "tests" / "site" / "sentences.yml").read_text("utf-8")).items()]
 
 
@@ -27,6 +29,12 @@ def article(site: Path, page: str) -> BeautifulSoup:
 @pytest.mark.parametrize("page, sentence", SENTENCES)
 def test_the_page_is_there_and_holds_its_text(site, page, sentence):
     assert sentence in " ".join(article(site, page).get_text().split())
+
+
+def test_a_sentence_stands_on_one_page_only(site):
+    texts = {page: " ".join(article(site, page).get_text().split()) for page in PAGES}
+    for page, sentence in SENTENCES:
+        assert [other for other, text in texts.items() if sentence in text] == [page]
 
 
 def test_every_page_of_the_toc_has_a_sentence_to_look_for():
@@ -113,3 +121,15 @@ def test_links_inside_the_book_lead_somewhere(site, page):
         assert target.exists(), link["href"]
         if anchor and target.suffix == ".html":
             assert parsed(target).find(id=anchor), link["href"]
+
+
+@pytest.mark.parametrize("name", sorted(nbhelpers.__all__))
+def test_the_api_page_has_what_the_package_exports_and_each_attribute_on_its_own(site, name):
+    entry = article(site, "book/api").find(id=f"nbhelpers.{name}").parent
+    assert len(entry.dd.get_text()) > 60
+    for term in entry.find_all("strong"):
+        following = (term.next_sibling or "").strip() if isinstance(term.next_sibling, str) else ""
+        assert not (following == "(" and term.find_next("em").get_text().endswith(",")), f"{term}: names run together"
+    assert "Type:" not in [term.get_text() for term in entry.find_all("dt")], (
+        "a first line with a colon reads as a type"
+    )

@@ -56,6 +56,9 @@ def faults_of_workflow(workflow: dict) -> list[str]:
     faults = [fault for step in steps(workflow) for fault in faults_of_step(step)]
     if workflow.get("permissions") != {}:
         faults.append("permissions: {} must stand at the top, so that each job asks for its own")
+    triggers = set(workflow.get("on", workflow.get(True, ())))  # YAML 1.1 reads the key `on` as true
+    if not triggers <= {"push", "pull_request", "schedule", "workflow_dispatch"}:
+        faults.append(f"triggers {sorted(triggers)}: one of them runs code of strangers with rights of ours")
     if "concurrency" not in workflow:
         faults.append("no concurrency group")
     for name, job in workflow["jobs"].items():
@@ -127,6 +130,7 @@ def test_a_step_is_one_plain_command(step, fault):
     [
         (lambda w: w.pop("permissions"), "must stand at the top"),
         (lambda w: w.pop("concurrency"), "no concurrency"),
+        (lambda w: w.update({"on": {"pull_request_target": None}}), "strangers"),
         (lambda w: w["jobs"]["test"].pop("permissions"), "names no permissions"),
         (lambda w: w["jobs"]["test"]["permissions"].update(issues="write"), "may write and runs"),
         (lambda w: w["jobs"]["test"]["steps"][0].pop("with"), "leaves the token"),
