@@ -21,6 +21,8 @@ from sphinx.util.docutils import SphinxDirective
 # a server of somebody else's on every page.
 UNUSED = ("thebe", "togglebutton", "design-tabs")
 # Roles that docutils gives a bibliography: deprecated ones, and a list whose children are not all items.
+EMPTY_TABLE = re.compile(r'<table class="table">(?:(?!</table>).)*<tbody>\s*</tbody>\s*</table>', re.DOTALL)
+NOTHING_RUN = "<em>This copy of the site was built from the committed outputs, without executing anything.</em>"
 ROLES = re.compile(r'(<div) role="list"( class="citation-list">)|(<div class="citation"[^>]*) role="doc-biblioentry"')
 TIMES = ("Time to read", "Time to run")
 PROMPTS = {"Show code cell content": "Show the solution", "Hide code cell content": "Hide the solution"}
@@ -137,6 +139,7 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
 
     if "body" in context:
         body = ROLES.sub(lambda match: "".join(filter(None, match.groups())), context["body"])
+        body = EMPTY_TABLE.sub(NOTHING_RUN, body)
         for prompt, plainer in PROMPTS.items():
             body = body.replace(prompt, plainer)
         context["body"] = IMAGE.sub(with_size, body)

@@ -41,6 +41,11 @@ def test_every_page_of_the_toc_has_a_sentence_to_look_for():
     assert [page for page, _ in SENTENCES] == PAGES
 
 
+def test_the_status_page_says_that_nothing_was_run_rather_than_show_an_empty_table(site):
+    page = article(site, "book/status")
+    assert "without executing anything" in page.get_text() and page.table is None
+
+
 def test_the_address_of_the_folder_leads_to_the_front_page(site):
     assert "book/index.html" in (site / "index.html").read_text()
 
