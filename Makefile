@@ -44,7 +44,8 @@ _build/.jupyter_cache/.fresh: $(READY) $(wildcard nbhelpers/*.py) $(wildcard boo
 	@mkdir -p _build/.jupyter_cache
 	@touch $@
 
-# Two processes of one thread each are faster than one of two. The notebooks come first, as they take longest.
+# Processes of one thread each, so that what waits for a browser or a server and what computes share the time. The
+# notebooks come first, as they take longest.
 test: model lint ## lint, unit tests, every notebook with outputs compared, the site in a browser, a page as on Colab
 	@echo "== Every notebook executed and its outputs compared, unit tests, the site in a browser, a page as on Colab"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder \

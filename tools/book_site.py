@@ -20,9 +20,10 @@ from sphinx.util.docutils import SphinxDirective
 # Loaded by extensions that Jupyter Book always brings, for features that no page here uses. Thebe's would also name
 # a server of somebody else's on every page.
 UNUSED = ("thebe", "togglebutton", "design-tabs")
-# Roles that docutils gives a bibliography: deprecated ones, and a list whose children are not all items.
+# The status table of a build that executed nothing.
 EMPTY_TABLE = re.compile(r'<table class="table">(?:(?!</table>).)*<tbody>\s*</tbody>\s*</table>', re.DOTALL)
 NOTHING_RUN = "<em>This copy of the site was built from the committed outputs, without executing anything.</em>"
+# Roles that docutils gives a bibliography: deprecated ones, and a list whose children are not all items.
 ROLES = re.compile(r'(<div) role="list"( class="citation-list">)|(<div class="citation"[^>]*) role="doc-biblioentry"')
 TIMES = ("Time to read", "Time to run")
 PROMPTS = {"Show code cell content": "Show the solution", "Hide code cell content": "Hide the solution"}

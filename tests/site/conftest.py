@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A strict build that shows the committed outputs; nbval compares those with fresh ones, so once is enough."""
-    return build(tmp_path_factory.mktemp("site"))
+    return build(tmp_path_factory.mktemp("site"), url="")
 
 
 @pytest.fixture(scope="session")
