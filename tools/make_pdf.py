@@ -14,6 +14,7 @@ import html
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -102,6 +103,31 @@ def toc_pages(toc: dict) -> list[tuple[str | None, str]]:
     """The pages in reading order, each with the caption of its part; the root belongs to none."""
     chapters = [(part["caption"], chapter["file"]) for part in toc["parts"] for chapter in part["chapters"]]
     return [(None, toc["root"]), *chapters]
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, and KeyboardInterrupt is raised at the end of the block; a second Ctrl-C raises at once.
+
+    Raised inside Playwright's event loop, it now and then hangs there or leaves a traceback.
+    """
+    asked, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def note(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    if before is signal.default_int_handler:  # a job in the background ignores Ctrl-C, and goes on ignoring it
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    except BrowserError:
+        if not asked.is_set():  # a terminal sends Ctrl-C to the browser as well, which then ends with an error
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked.is_set():
+        raise KeyboardInterrupt
 
 
 def find_browser() -> str:
@@ -307,16 +333,18 @@ def make_pdf(site: Path, target: Path) -> None:
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     browser_path, pages, start = find_browser(), [], 1
-    with served(site) as base, sync_playwright() as playwright:
+    with interrupts_deferred() as interrupted, served(site) as base, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=BROWSER_ARGUMENTS)
         for number, (part, name) in enumerate(toc, start=1):
             pages.append(print_page(browser, base, name, part, start))
             count = len(pages[-1].reader.pages)
             print(f"[{number}/{len(toc)}] {name}: {count} sheets, from page {start}", flush=True)
             start += count
+            if interrupted.is_set():
+                raise KeyboardInterrupt
         front = print_page(browser, base, FRONT, None, 1, front_matter(config, pages, base))
         browser.close()
-        book = join(front, pages, base, config)
+    book = join(front, pages, base, config)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pdf-") as folder:
         half = Path(folder) / target.name
         book.write(half)
