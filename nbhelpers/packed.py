@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import chain, pairwise
 from threading import RLock
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,6 +159,7 @@ def _attention_in_blocks(lm: LanguageModel) -> Iterator[None]:
             yield
         finally:
             config._attn_implementation = "sdpa"
+            _key_blocks.cache_clear()
 
 
 def _block_attention(
@@ -167,20 +170,41 @@ def _block_attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention, a block of queries at a time, over the keys that any of them may look at."""
+    """Scaled dot-product attention, a block of queries at a time, over the keys that any of them may look at.
+
+    Query heads that share a key head (grouped-query attention) are laid one below the other, as more queries of one
+    head, so that no key is copied for them.
+    """
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if attention_mask is None or attention_mask.dtype != torch.bool or query.shape[0] > 1:
+    of_a_tree = attention_mask is not None and attention_mask.dtype == torch.bool and query.shape[0] == 1
+    if not of_a_tree or options.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    heads, key_heads = query.shape[1], key.shape[1]
+    ungrouped = SimpleNamespace(is_causal=False)  # all that is asked of a module whose keys need no copies
     attended = []
-    for begin in range(0, query.shape[2], ATTENTION_BLOCK):
-        block = slice(begin, begin + ATTENTION_BLOCK)
-        mask = attention_mask[:, :, block]
-        seen = mask[0].any(0).any(0).nonzero()[:, 0]
-        attended.append(
-            sdpa_attention_forward(
-                module, query[:, :, block], key[:, :, seen], value[:, :, seen], mask[..., seen], **options
-            )[0]
-        )
+    for block, seen, mask in _key_blocks(attention_mask, heads // key_heads, query.dtype):
+        stacked = query[:, :, block].reshape(1, key_heads, -1, query.shape[3])
+        found, _ = sdpa_attention_forward(ungrouped, stacked, key[:, :, seen], value[:, :, seen], mask, **options)
+        attended.append(found.transpose(1, 2).reshape(1, heads, -1, value.shape[3]).transpose(1, 2))
     return torch.cat(attended, 1), None
+
+
+@lru_cache(maxsize=1)
+def _key_blocks(mask: torch.Tensor, group: int, dtype: torch.dtype) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """For each block of queries the keys that any of them may look at, and what is added to their scores: 0 or -inf.
+
+    The latter stands there `group` times, for as many query heads. All layers of a model are handed the same mask, so
+    that the last result is all that needs keeping.
+    """
+    import torch
+
+    blocks = []
+    for begin in range(0, mask.shape[2], ATTENTION_BLOCK):
+        block = slice(begin, begin + ATTENTION_BLOCK)
+        seen = mask[0, 0, block].any(0).nonzero()[:, 0]
+        hidden = ~mask[:, :, block, seen]
+        added = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -torch.inf)
+        blocks.append((block, seen, added.repeat(1, 1, group, 1)))
+    return blocks

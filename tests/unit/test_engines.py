@@ -4,6 +4,7 @@ import os
 import random
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -219,6 +220,17 @@ def test_attention_in_blocks_gives_the_same_numbers_and_leaves_the_model_as_it_w
     with pytest.raises(KeyboardInterrupt):
         nb.score_answers(tiny, prompts, answers, engine="packed")
     assert tiny.model.config._attn_implementation == "sdpa"
+
+
+def test_attention_in_blocks_leaves_a_bias_of_positions_whole():
+    """It has a score for each pair of tokens, which blocks would tear apart: all of it goes to transformers."""
+    query, key, value = (torch.randn(1, heads, 6, 4) for heads in (4, 2, 2))
+    bias, mask = torch.randn(1, 4, 6, 6), torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
+    grouped = SimpleNamespace(num_key_value_groups=2)
+    found, _ = packed._block_attention(grouped, query, key, value, mask, position_bias=bias)
+    scores = query @ key.repeat_interleave(2, 1).mT / 2 + bias
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+    torch.testing.assert_close(found, (weights @ value.repeat_interleave(2, 1)).transpose(1, 2))
 
 
 def test_two_threads_share_a_model(gpt2):
