@@ -30,7 +30,7 @@ PEERS = ("lm-eval", "minicons")
 BATCHES = (1, 4, 8, 16)
 # The functions of ours whose time a profile reports: encoding, forward passes, the attention in them, the spot check;
 # and on E encoding and the softmax.
-PACKED_PARTS = ("_encode_pair", "_read_row", "_block_attention", "_difference")
+PACKED_PARTS = ("_encode_pairs", "_read_row", "_block_attention", "_difference")
 PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "log_probabilities")}
 # How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every
 # question, so that a fifth of A costs them a fifth of its time: the report holds them to that.
@@ -197,20 +197,25 @@ def lm_eval_batch(note: dict[str, Any]) -> int:
     return int(min(trials, key=trials.get).rpartition(" ")[2])
 
 
-def peak_memory(precision: str, results: dict[str, Any]) -> dict[str, int]:
-    """Highest memory above the loaded model in a fresh process, after one short request that loads the weights."""
+def peak_memory(precision: str, results: dict[str, Any], rounds: int, save: Any) -> None:
+    """Highest memory above the loaded model in a fresh process, after one short request that loads the weights.
+
+    Once a round: what an allocator keeps for later differs from run to run.
+    """
     batches = {workload: lm_eval_batch(results[workload]) for workload in ("A", "E")}
-    found = {}
-    for workload in ("A", "E"):
-        for tool, batch in [("nbhelpers", 1), *(("lm-eval", batch) for batch in sorted({1, batches[workload]}))]:
-            worker = Worker(tool, precision)
-            worker.run("D", 1)
-            # lm-eval's peak is that of its largest batch: it does not grow with the questions, and these take it long.
-            size = 8 if tool == "lm-eval" else None
-            label = tool if tool == "nbhelpers" else f"{tool}, batch {batch}"
-            found[f"{workload}: {label}"] = worker.run(workload, size, batch, stride=1024)["extra_bytes"]
-            worker.close()
-    return found
+    found: dict[str, list[int]] = {}
+    for _ in tqdm(range(rounds), desc="memory"):
+        for workload in ("A", "E"):
+            for tool, batch in [("nbhelpers", 1), *(("lm-eval", batch) for batch in sorted({1, batches[workload]}))]:
+                worker = Worker(tool, precision)
+                worker.run("D", 1)
+                # lm-eval's peak is its largest batch's: it does not grow with the questions, and these take it long.
+                size = 8 if tool == "lm-eval" else None
+                label = tool if tool == "nbhelpers" else f"{tool}, batch {batch}"
+                peak = worker.run(workload, size, batch, stride=1024)["extra_bytes"]
+                found.setdefault(f"{workload}: {label}", []).append(peak)
+                worker.close()
+        save(found)
 
 
 def growth(precision: str) -> dict[str, Any]:
@@ -283,7 +288,7 @@ def main() -> None:
         for worker in workers.values():
             worker.close()
         if "memory" in options.parts:
-            save("memory", peak_memory(precision, mine))
+            peak_memory(precision, mine, options.rounds, lambda found: save("memory", found))
 
 
 if __name__ == "__main__":

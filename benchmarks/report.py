@@ -89,10 +89,11 @@ def generation(found: dict[str, Any]) -> str:
 def memory(mine: dict[str, Any]) -> str:
     found = mine["memory"]
     rows = []
-    for label, size in found.items():
-        ours = found[f"{label[0]}: nbhelpers"]
-        share = "" if "nbhelpers" in label else f"{ours / size:.2f} {_verdict(ours <= MEMORY_TARGET * size)}"
-        rows.append([label[0], label[3:], f"{size / 1e6:,.0f} MB", share])
+    for label, peaks in found.items():
+        shares = [ours / theirs for ours, theirs in zip(found[f"{label[0]}: nbhelpers"], peaks, strict=True)]
+        share = "" if "nbhelpers" in label else f"{median(shares):.2f} {_verdict(median(shares) <= MEMORY_TARGET)}"
+        spread = f"({min(peaks) / 1e6:,.0f} to {max(peaks) / 1e6:,.0f})"
+        rows.append([label[0], label[3:], f"{median(peaks) / 1e6:,.0f} MB {spread}", share])
     return table(["workload", "tool", "peak above the loaded model", "ours over theirs"], rows)
 
 

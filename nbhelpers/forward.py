@@ -26,8 +26,8 @@ Columns = tuple["torch.Tensor", ...]
 # each, the first of them the log-probabilities of those tokens.
 Reduce = Callable[["torch.Tensor", "torch.Tensor"], Columns]
 
-# How many float32 rows of logits exist at once: 128 of 50,000 words each are 25 MB. On a CPU more of them are slower.
-LOGIT_ROWS = 128
+# How many float32 rows of logits exist at once: 64 of 50,000 words each are 13 MB. On a CPU more are hardly faster.
+LOGIT_ROWS = 64
 
 
 def log_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> Columns:
