@@ -144,6 +144,9 @@ def test_the_search_finds_perplexity_and_leads_there(browser, address):
         tab.keyboard.press("Enter")
         tab.wait_for_url("**/search.html?q=perplexity*")
         tab.wait_for_load_state("networkidle")  # the excerpts under the results are fetched one by one
+        excerpts = tab.locator("#search-results p.context").all_inner_texts()
+        assert len(excerpts) > 3
+        assert [text for text in excerpts if ".ipynb" in text or "Print to PDF" in text] == []
         result = tab.locator("#search-results a", has_text=re.compile("^Perplexity$")).first
         result.click()
         tab.wait_for_url("**/book/perplexity/perplexity.html*")
