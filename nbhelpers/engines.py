@@ -11,17 +11,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from tqdm import tqdm
 
-from .forward import (
-    Columns,
-    Reduce,
-    TokenRow,
-    first_scored,
-    log_probabilities,
-    positions_depend_on_length,
-    precision,
-    score_plain,
-    signature,
-)
+from .forward import TokenRow, first_scored, positions_depend_on_length, score_plain
+from .head import Columns, Reduce, log_probabilities, precision, signature
 from .models import LanguageModel
 from .packed import IN_BLOCKS, score_packed
 from .prefix_tree import PrefixTree, build_tree
@@ -224,7 +215,7 @@ def _try_packing(lm: LanguageModel, ids: np.ndarray, budget: int) -> str:
     # Once in one row, and once in rows so narrow that the cache is tried as well.
     for row_length in (budget, max(1, min(budget, len(ids) * 2 // 3))):
         try:
-            (packed,) = score_packed(lm, branches, tree, log_probabilities, row_length)
+            packed, _ = score_packed(lm, branches, tree, log_probabilities, row_length)
         except _UNREADABLE as error:
             if _out_of_memory(error):
                 raise
@@ -273,7 +264,7 @@ def _packed_and_checked(
 
 def _difference(lm: LanguageModel, rows: Sequence[TokenRow], packed: torch.Tensor, budget: int) -> str:
     """How packed log-probabilities differ from the plain engine's, or "" if only by rounding."""
-    (plain,) = score_plain(lm, rows, log_probabilities, budget)
+    plain, _ = score_plain(lm, rows, log_probabilities, budget)
     if not plain.isfinite().all():
         return "it returns NaN or infinity"
     # The beginning of a row is the same in any layout. What comes last shows the differences.

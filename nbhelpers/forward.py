@@ -10,10 +10,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .head import Columns, Reduce, reduced, separable_head
 from .models import LanguageModel
 
 if TYPE_CHECKING:
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TokenRow = tuple[np.ndarray, int]
-Columns = tuple["torch.Tensor", ...]
-# Takes float32 logits [n, vocabulary] and the n token ids that they should have predicted; returns tensors of n rows
-# each, the first of them the log-probabilities of those tokens.
-Reduce = Callable[["torch.Tensor", "torch.Tensor"], Columns]
-
-# How many float32 rows of logits exist at once: 64 of 50,000 words each are 13 MB. On a CPU more are hardly faster.
-LOGIT_ROWS = 64
-
-
-def log_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> Columns:
-    """The simplest reduction: the log-probability of each target, in nats."""
-    return (logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1),)
 
 
 def score_plain(
@@ -112,38 +100,31 @@ def _score_batch(lm: LanguageModel, rows: Sequence[TokenRow], reduce: Reduce) ->
     forward = {"input_ids": inputs.to(lm.device), "use_cache": False}
     if not mask.all():
         forward["attention_mask"] = mask.to(lm.device)
-    pieces = [
-        tuple(column.cpu() for column in reduce(logits.float(), few.to(logits.device)))
-        for logits, few in zip(
-            _logits_at(lm.model, forward, at_row, at_position), targets.split(LOGIT_ROWS), strict=True
-        )
-    ]
-    return tuple(torch.cat(column) for column in zip(*pieces, strict=True))
+    head = separable_head(lm.model)
+    if head is None:
+        states = _logits_at(lm.model, forward, at_row, at_position)
+    else:
+        hidden = lm.model.base_model(**forward).last_hidden_state
+        states = hidden[at_row.to(hidden.device), at_position.to(hidden.device)]
+    return tuple(column.cpu() for column in reduced(head, states, np.arange(len(states)), targets, reduce))
 
 
 def _logits_at(
     model: PreTrainedModel, forward: dict[str, Any], at_row: torch.Tensor, at_position: torch.Tensor
-) -> Iterator[torch.Tensor]:
-    """Logits [n, vocabulary] at the given rows and positions of a batch, at most LOGIT_ROWS at a time."""
-    if head_is_separable(model):
-        hidden = model.base_model(**forward).last_hidden_state
-        hidden = hidden[at_row.to(hidden.device), at_position.to(hidden.device)]
-        for chunk in hidden.split(LOGIT_ROWS):
-            yield model.get_output_embeddings()(chunk)
-    else:
-        kept, at_kept = at_position.unique(return_inverse=True)
-        expected = forward["input_ids"].shape[1]
-        if "logits_to_keep" in inspect.signature(model.forward).parameters:
-            forward = {**forward, "logits_to_keep": kept}
-            at_position, expected = at_kept, len(kept)
-        logits = model(**forward).logits
-        if logits.shape[1] != expected:
-            raise ValueError(
-                f"the model returns logits for {logits.shape[1]} positions where {expected} were asked for, so that no "
-                "position can be trusted: does an adapter put virtual tokens before the text (prompt tuning)?"
-            )
-        logits = logits[at_row.to(logits.device), at_position.to(logits.device)]
-        yield from logits.split(LOGIT_ROWS)
+) -> torch.Tensor:
+    """Logits [n, vocabulary] at the given rows and positions of a batch, from the model's own head."""
+    kept, at_kept = at_position.unique(return_inverse=True)
+    expected = forward["input_ids"].shape[1]
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        forward = {**forward, "logits_to_keep": kept}
+        at_position, expected = at_kept, len(kept)
+    logits = model(**forward).logits
+    if logits.shape[1] != expected:
+        raise ValueError(
+            f"the model returns logits for {logits.shape[1]} positions where {expected} were asked for, so that no "
+            "position can be trusted: does an adapter put virtual tokens before the text (prompt tuning)?"
+        )
+    return logits[at_row.to(logits.device), at_position.to(logits.device)]
 
 
 def positions_depend_on_length(model: PreTrainedModel) -> bool:
@@ -151,54 +132,3 @@ def positions_depend_on_length(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     return any(name in str(rope) for name in ("dynamic", "longrope", "'su'"))
-
-
-def signature(model: PreTrainedModel) -> tuple[str, ...]:
-    """What a trial's result holds for: it is repeated when the configuration or the precision changes."""
-    attention = str(model.config.get_text_config()._attn_implementation)
-    return type(model).__name__, model.config.to_json_string(use_diff=False), attention, str(precision(model))
-
-
-def precision(model: PreTrainedModel) -> torch.dtype:
-    return model.get_input_embeddings().weight.dtype
-
-
-_SEPARABLE: WeakKeyDictionary[Any, tuple[tuple[str, ...], bool]] = WeakKeyDictionary()
-
-
-def head_is_separable(model: PreTrainedModel) -> bool:
-    """Whether logits are simply head(body(ids)), so that the head can be applied to the scored positions in chunks.
-
-    Tried out once per model: some models scale or cap the logits afterwards (Gemma 2, Cohere), and adapters wrap
-    the body (PEFT). Those take the longer way through the model's own forward. The same trial refuses a model whose
-    logits depend on later tokens (BERT), since no log-probability can be read off it.
-    """
-    import torch
-
-    current = signature(model)
-    if _SEPARABLE.get(model, ((), False))[0] != current:
-        embedding = model.get_input_embeddings().weight
-        probe = (torch.arange(8, device=embedding.device) % len(embedding))[None]
-        other_end = probe.clone()
-        other_end[0, -1] = 0
-        head = model.get_output_embeddings()
-        with torch.inference_mode():
-            logits, changed = (model(input_ids=ids, use_cache=False).logits.float() for ids in (probe, other_end))
-            if logits.shape[1] == 8 and (logits - changed)[:, :-1].abs().max() > _rounding(model, logits):
-                raise ValueError(
-                    f"{type(model).__name__} is not causal: its logits depend on tokens that come later, so it has no "
-                    "log-probability of a text. Load a causal language model (for BERT-like models: is_decoder=True)"
-                )
-            hidden = getattr(model.base_model(input_ids=probe, use_cache=False), "last_hidden_state", None)
-            simple = (
-                head is not None and hidden is not None and torch.equal(head(hidden).float().to(logits.device), logits)
-            )
-            _SEPARABLE[model] = (current, simple)
-    return _SEPARABLE[model][1]
-
-
-def _rounding(model: PreTrainedModel, logits: torch.Tensor) -> float:
-    """A few units in the last place of the largest logit, in the model's own precision."""
-    import torch
-
-    return 8 * torch.finfo(precision(model)).eps * logits.abs().max().item()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import forward
-from .forward import Columns, Reduce, TokenRow, fill, head_is_separable, precision
+from .forward import TokenRow, fill
+from .head import Columns, Reduce, precision, reduced, separable_head
 from .models import LanguageModel
 from .prefix_tree import PrefixTree, Row, cut_rows, last_nodes, row_mask
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 # Queries that attend together. Fewer skip more of the keys that none of them may look at, and use a CPU less well.
 ATTENTION_BLOCK = 128
-
-# How many pairs of logits and target are reduced at once. What a reduction copies (logsumexp: the exponentials) is as
-# large as what it is given. Of so few rows it takes no time, and memory holds one large block at a time: the logits.
-REDUCED_ROWS = 32
 
 # The name under which transformers knows `_block_attention`.
 IN_BLOCKS = "nbhelpers_blocks"
@@ -45,7 +41,7 @@ def score_packed(
     """What :func:`nbhelpers.forward.score_plain` returns, computed from the tree of the rows without their ends."""
     import torch
 
-    from .path_cache import path_cache
+    from .path_cache import PathCache
 
     # Every scored token is predicted at the node of the prefix before it. Sorted by node, these pairs (node, target)
     # lie together for each row of the tree. If rows 0 and 1 both predict at node 7 (targets 4 and 9) and row 2 at
@@ -57,61 +53,32 @@ def score_packed(
     targets = np.concatenate([ids[first:] for ids, first in rows])
     order = np.argsort(nodes, kind="stable")
     nodes, targets = nodes[order], torch.from_numpy(targets[order]).long()
-    separable = head_is_separable(lm.model)
-    # It has to hold a path and a row. Where one row is all, no other will ask for its keys and values.
-    several = len(tree.tokens) > token_budget
-    cache = path_cache(int(tree.depths.max()) + token_budget) if several else None
+    head = separable_head(lm.model)
+    # Where one row is all, no other will ask for its keys and values.
+    cache = PathCache(int(tree.depths.max())) if len(tree.tokens) > token_budget else None
     results: Columns = ()
     with _attention_in_blocks(lm):
         for row, following in pairwise(chain(cut_rows(tree, token_budget), [None])):
-            in_row = slice(*np.searchsorted(nodes, (row.begin, row.end)))
-            for pairs, found in _score_row(lm, separable, tree, row, nodes[in_row], targets[in_row], cache, reduce):
-                results = fill(results, len(order), order[in_row][pairs], found)
-            if following:
-                # Both lists are in walk order, so a search finds each ancestor among what this row has seen. They may
-                # be picked freely, because a key depends on its token's depth and not on its place in the row: this
-                # is why models whose positions depend on anything else are refused.
+            if cache is not None:
+                # Both lists are in walk order, so a search finds each ancestor among what this row will have seen.
+                # They may be picked freely, because a key depends on its token's depth and not on its place in the
+                # row: this is why models whose positions depend on anything else are refused.
                 seen = np.concatenate([row.path, np.arange(row.begin, row.end)])
-                ancestors = torch.from_numpy(np.searchsorted(seen, following.path))
-                for layer in cache.layers:
-                    layer.keep(ancestors)
+                cache.next_path = torch.from_numpy(np.searchsorted(seen, following.path if following else seen[:0]))
+            in_row = slice(*np.searchsorted(nodes, (row.begin, row.end)))
+            wanted, which = np.unique(nodes[in_row], return_inverse=True)
+            states = _read_row(lm, head is not None, tree, row, wanted - row.begin, cache)
+            if len(wanted):
+                found = reduced(head, states, which, targets[in_row], reduce)
+                results = fill(results, len(order), order[in_row], found)
             advance(row.end - row.begin)
     return results
-
-
-def _score_row(
-    lm: LanguageModel,
-    separable: bool,
-    tree: PrefixTree,
-    row: Row,
-    nodes: np.ndarray,
-    targets: torch.Tensor,
-    cache: Cache | None,
-    reduce: Reduce,
-) -> Iterator[tuple[np.ndarray, Columns]]:
-    """Reduced logits of a row's pairs (node, target), some pairs at a time, and which pairs they are."""
-    import torch
-
-    wanted, which = np.unique(nodes, return_inverse=True)
-    states = _read_row(lm, separable, tree, row, wanted - row.begin, cache)
-    for start in range(0, len(states), forward.LOGIT_ROWS):
-        logits = states[start : start + forward.LOGIT_ROWS]
-        if separable:
-            logits = lm.model.get_output_embeddings()(logits)
-        logits = logits.float()
-        pairs = np.arange(*np.searchsorted(which, (start, start + forward.LOGIT_ROWS)))
-        parts = [
-            reduce(logits[torch.from_numpy(which[few] - start)], targets[few].to(logits.device))
-            for few in np.array_split(pairs, -(-len(pairs) // REDUCED_ROWS))
-        ]
-        del logits  # the next ones would come to stand beside them
-        yield pairs, tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 def _read_row(
     lm: LanguageModel, separable: bool, tree: PrefixTree, row: Row, wanted: np.ndarray, cache: Cache | None
 ) -> torch.Tensor:
-    """What the wanted positions of a row say; the row's keys and values come to stand in the cache, behind its path's.
+    """What the wanted positions of a row say; the cache has its path's keys and values, and gets the next one's.
 
     Hidden states [wanted, width] if the head is separable, else logits [wanted, vocabulary].
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .engines import score_rows
-from .forward import log_probabilities
+from .head import log_probabilities
 from .models import LanguageModel
 from .scoring import encode_with_spans, exp, own_prefix, require_text, with_context
 
@@ -132,7 +132,7 @@ def perplexity(
             # row[begin + first - 1 : end + first - 1] and predicts the token after each.
             rows.append((everything[begin + first - 1 : end + first], scored - begin + 1))
     # Windows begin at different places and share no prefix: there is nothing to pack.
-    (logprobs,) = score_rows(
+    logprobs, _ = score_rows(
         lm,
         rows,
         log_probabilities,

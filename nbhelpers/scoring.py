@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .engines import Engine, score_rows
-from .forward import first_scored, log_probabilities
+from .forward import first_scored
+from .head import log_probabilities
 from .models import LanguageModel
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def score_answers(
     logprobs, greedy = score_rows(
         lm,
         rows,
-        _logprob_and_greedy,
+        log_probabilities,
         lambda i: f"item {asker[i]}",
         engine=engine,
         token_budget=token_budget,
@@ -473,10 +474,6 @@ def _encode_apart(
             f'{lm.name!r} changes what it encodes (many put a space before every text): use boundary="joint"'
         )
     return prompt_ids + answer_ids, len(prompt_ids), span_texts(lm, answer, answer_ids, spans)
-
-
-def _logprob_and_greedy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return log_probabilities(logits, targets)[0], logits.argmax(-1) == targets
 
 
 def _token_columns(logits: torch.Tensor, targets: torch.Tensor, top: int) -> tuple[torch.Tensor, ...]:

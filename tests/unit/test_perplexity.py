@@ -153,13 +153,13 @@ def test_the_embedded_model_matches_the_oracle(embedded, embedded64):
 
 def test_logits_are_never_all_there_at_once(gpt2, monkeypatch):
     """A window of 64 tokens reaches the reduction in chunks of no more than LOGIT_ROWS."""
-    from nbhelpers import forward
+    from nbhelpers import head
 
-    monkeypatch.setattr(forward, "LOGIT_ROWS", 10)
+    monkeypatch.setattr(head, "LOGIT_ROWS", 10)
     sizes = []
     original = gpt2.model.lm_head.forward
     monkeypatch.setattr(gpt2.model.lm_head, "forward", lambda x: sizes.append(x.shape[0]) or original(x))
-    forward.head_is_separable(gpt2.model)
+    head.separable_head(gpt2.model)
     sizes.clear()
     nb.perplexity(gpt2, TEXT, 64, 64)
     assert max(sizes) <= 10 and sum(sizes) == len(gpt2.tokenizer.encode(TEXT))

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import nbhelpers as nb
-from nbhelpers import forward, scoring
+from nbhelpers import forward, head, scoring
 
 TOLERANCE = 1e-4  # nats a token, float32 against float64
 
@@ -248,7 +248,7 @@ def test_a_model_that_scales_its_logits_takes_the_long_way_and_is_right():
         pad_token_id=0,
     )
     lm = nb.wrap_model(GraniteForCausalLM(config), tokenizer, "granite")
-    assert not forward.head_is_separable(lm.model)
+    assert not head.separable_head(lm.model)
     model64 = oracle.in_float64(lm.model)
     scores = nb.score_answers(lm, PROMPTS, ANSWERS, token_budget=40)
     for (prompt, answer, reason), score in zip(REQUESTS, scores, strict=True):
@@ -256,7 +256,7 @@ def test_a_model_that_scales_its_logits_takes_the_long_way_and_is_right():
 
 
 def test_ordinary_models_have_a_separable_head(tiny):
-    assert forward.head_is_separable(tiny.model)
+    assert head.separable_head(tiny.model)
 
 
 # --- models and tokenizers that would give a wrong number in silence ------------------------------------------------
