@@ -87,24 +87,25 @@ def _from_slices(
     """
     import torch
 
-    chosen = torch.zeros(len(targets), device=states.device)
-    normalisers, highest, likeliest = [], [], []
     width = _slice_size(states)[1]
-    for begin in range(0, len(head.weight), width):
+    begins = range(0, len(head.weight), width)
+    # The room for what is kept is made beforehand: small results, kept between large intermediate ones, would keep the
+    # allocator from using the room of the latter again. In each of these a row is a slice.
+    chosen = torch.empty(len(begins), len(which), device=states.device)
+    normalisers, highest = torch.empty(2, len(begins), len(states), device=states.device)
+    likeliest = torch.empty(len(begins), len(states), dtype=torch.long, device=states.device)
+    for i, begin in enumerate(begins):
         words = slice(begin, begin + width)
         bias = None if head.bias is None else head.bias[words]
         logits = torch.nn.functional.linear(states, head.weight[words], bias).float()
-        normalisers.append(logits.logsumexp(-1))
-        largest, at = logits.max(-1)
-        highest.append(largest)
-        likeliest.append(begin + at)
-        place = targets - begin
-        inside = (place >= 0) & (place < logits.shape[1])
-        chosen = torch.where(inside, logits[which, place.clamp(0, logits.shape[1] - 1)], chosen)
-    # In every stack a row is a slice, a column a state.
-    winner = torch.stack(highest).argmax(0, keepdim=True)
-    greedy = torch.stack(likeliest).gather(0, winner)[0]
-    return chosen - torch.stack(normalisers).logsumexp(0)[which], greedy[which] == targets
+        normalisers[i] = logits.logsumexp(-1)
+        highest[i], likeliest[i] = logits.max(-1)
+        # The logit of the target, in the one slice that has it; the other slices' entries are never looked at.
+        chosen[i] = logits[which, (targets - begin).clamp(0, logits.shape[1] - 1)]
+        likeliest[i] += begin
+    logprobs = chosen.gather(0, targets[None] // width)[0] - normalisers.logsumexp(0)[which]
+    greedy = likeliest.gather(0, highest.argmax(0, keepdim=True))[0]
+    return logprobs, greedy[which] == targets
 
 
 def _slice_size(states: torch.Tensor) -> tuple[int, int]:
