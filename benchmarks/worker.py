@@ -45,13 +45,13 @@ def nbhelpers(folder: str, precision: str) -> Tool:
 def floor(folder: str, precision: str) -> Tool:
     """A plain forward over as many distinct tokens as the workload has, the head at as many positions.
 
-    The distinct tokens stand in rows of 512, each a text of its own, without mask or cache.
+    The distinct tokens stand in rows of 512, each a text of its own, without mask or cache, and a row has all its
+    logits at once.
     """
     import numpy as np
     import torch
 
     import nbhelpers as nb
-    from nbhelpers.forward import LOGIT_ROWS, log_probabilities
     from nbhelpers.prefix_tree import build_tree, last_nodes
 
     lm = nb.load_model(folder, device="cpu", dtype=precision)
@@ -68,9 +68,8 @@ def floor(folder: str, precision: str) -> Tool:
                 row = tokens[begin : begin + 512]
                 here = wanted[(wanted >= begin) & (wanted < begin + 512)] - begin
                 states = lm.model.base_model(input_ids=row[None], use_cache=False).last_hidden_state[0, here]
-                for few in range(0, len(states), LOGIT_ROWS):
-                    logits = lm.model.lm_head(states[few : few + LOGIT_ROWS]).float()
-                    sums.append(log_probabilities(logits, row[here[few : few + LOGIT_ROWS]])[0].sum().item())
+                logits = lm.model.lm_head(states).float()
+                sums.append((logits.gather(-1, row[here, None])[:, 0] - logits.logsumexp(-1)).sum().item())
         return sums
 
     return run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
@@ -310,12 +311,13 @@ def _without_gaps(
 ) -> list[tuple[int, int]]:
     """The spans that a tokenizer reports, stretched over what it left out."""
     ends = [0, *(end for _, end in reported)]
-    seamless = ends[-1] == len(text) and all(
-        start <= before and start < end for (start, end), before in zip(reported, ends, strict=False)
-    )
+    if ends[-1] == len(text) and all(
+        start <= before <= end and start < end for (start, end), before in zip(reported, ends, strict=False)
+    ):
+        return list(reported)
     spans, covered = [], 0
     for token_id, (start, end) in zip(ids, reported, strict=True):
-        piece = "" if seamless else token_text(lm, token_id)
+        piece = token_text(lm, token_id)
         if piece and "\ufffd" not in piece and text.startswith(piece, covered):
             start, end = covered, covered + len(piece)
         spans.append((min(start, covered), max(end, covered)))
@@ -451,7 +453,7 @@ def _encode_pairs(
             straddles = False
         else:
             ids, spans = encoded
-            first = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
+            first = bisect_right(spans, len(prompt), key=lambda span: span[1])
             tokens = span_texts(lm, prompt + answer, ids[first:], spans[first:])
             straddles = first < len(ids) and prompt[spans[first][0] :].strip(" ") != ""
         if first == len(ids):
