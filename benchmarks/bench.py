@@ -29,9 +29,9 @@ PEERS_PYTHON = HERE / ".venv/bin/python"
 PEERS = ("lm-eval", "minicons")
 BATCHES = (1, 4, 8, 16)
 # The functions of ours whose time a profile reports: encoding, forward passes, the attention in them, the spot check;
-# and on E encoding and the softmax.
+# and on E encoding and the head with the softmax.
 PACKED_PARTS = ("_encode_pairs", "_read_row", "_block_attention", "_difference")
-PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "log_probabilities")}
+PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "reduced")}
 # How many fresh processes of a tool have their memory measured.
 MEMORY_ROUNDS = 3
 # How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every

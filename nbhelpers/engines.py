@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -80,6 +81,8 @@ def score_rows(
                 'narrow for it (try load_model(..., dtype="float32"))'
             )
 
+    if lm.device.type == "cpu":
+        _reuse_freed_memory()
     with torch.inference_mode(), tqdm(unit="tok", unit_scale=True, disable=not progress) as bar:
         tree = None if engine == "plain" else _tree_worth_packing(rows, engine)
         budget = token_budget or _default_budget(lm, packed=tree is not None)
@@ -102,6 +105,19 @@ def score_rows(
                 warnings.warn(f"out of memory: starting again with token_budget={budget}", stacklevel=3)
     check(range(starts[-1]), columns)
     return columns
+
+
+@cache
+def _reuse_freed_memory() -> None:
+    """Have the allocator keep what is freed, or every layer asks the system for the same few megabytes again.
+
+    glibc returns memory from its end when more is free there than twice the largest block that it has seen freed, of
+    those below 32 MB. This is such a block. Nothing is written to it, so it takes no memory; other allocators do not
+    mind it.
+    """
+    import torch
+
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -2,8 +2,8 @@
 
 Logits are the largest thing a language model computes: 1,000 positions of 50,000 words are 200 MB. So they never stand
 there all at once. Any reduction can be given the whole vocabulary at a few positions. A log-probability can also be put
-together from slices of the vocabulary, at many positions each; the head's weights then pass through the processor once
-for 256 positions and not for 64, which takes a third less time.
+together from slices of the vocabulary, at many positions each. Then what stands there at once is smaller still, and the
+head's weights pass through the processor once for 256 positions and not for 64.
 """
 
 from __future__ import annotations

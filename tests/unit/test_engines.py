@@ -1,7 +1,10 @@
 """Both engines give the oracle's numbers, on models of many kinds; where packing cannot, it is noticed."""
 
 import os
+import platform
 import random
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -305,6 +308,33 @@ def test_many_answers_after_one_prompt_ask_for_its_logits_once(gpt2, monkeypatch
         for i in range(len(s.token_ids))
     }
     assert sum(seen) == len(distinct)
+
+
+FAULTS = """
+import resource, torch
+from nbhelpers.engines import _reuse_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        blocks = [torch.empty(6 * 2**20, dtype=torch.uint8).fill_(1) for _ in range(4)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+before = faults()
+_reuse_freed_memory()
+faults()
+print(before, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the rule is glibc's")
+def test_freed_memory_is_used_again_without_asking_the_system():
+    """Page faults of the same few blocks, written and freed over and over, in a process of its own."""
+    run = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    before, after = map(int, run.stdout.split())
+    assert before > 10 * (after + 1)
 
 
 def test_progress_counts_the_tokens_that_are_read(gpt2, capsys):
