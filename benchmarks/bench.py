@@ -217,8 +217,8 @@ def peak_memory(precision: str, results: dict[str, Any], rounds: int, save: Any)
             for tool, batch in [("nbhelpers", 1), *(("lm-eval", batch) for batch in sorted({1, batches[workload]}))]:
                 worker = Worker(tool, precision)
                 worker.run("D", 1)
-                # lm-eval's peak is its largest batch's: it does not grow with the questions, and these take it long.
-                size = 4 if tool == "lm-eval" else None
+                # lm-eval gets as many questions as in a round of A: all would take it long, and its peak is a batch's.
+                size = SAMPLE["A"][0] if tool == "lm-eval" else None
                 label = tool if tool == "nbhelpers" else f"{tool}, batch {batch}"
                 peak = worker.run(workload, size, batch, stride=1024)["extra_bytes"]
                 found.setdefault(f"{workload}: {label}", []).append(peak)
