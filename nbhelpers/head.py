@@ -89,8 +89,7 @@ def _from_slices(
 
     width = _slice_size(states)[1]
     begins = range(0, len(head.weight), width)
-    # The room for what is kept is made beforehand: small results, kept between large intermediate ones, would keep the
-    # allocator from using the room of the latter again. In each of these a row is a slice.
+    # In each of these a row is a slice. Their room is made beforehand, for the reason given at `forward.fill`.
     chosen = torch.empty(len(begins), len(which), device=states.device)
     normalisers, highest = torch.empty(2, len(begins), len(states), device=states.device)
     likeliest = torch.empty(len(begins), len(states), dtype=torch.long, device=states.device)

@@ -151,8 +151,8 @@ def test_the_embedded_model_matches_the_oracle(embedded, embedded64):
     assert result.nats == pytest.approx(truth, abs=1e-4 * len(ids))
 
 
-def test_logits_are_never_all_there_at_once(gpt2, monkeypatch):
-    """A window of 64 tokens reaches the reduction in chunks of no more than LOGIT_ROWS."""
+def test_a_head_that_has_to_be_called_is_given_a_few_positions_at_a_time(gpt2, monkeypatch):
+    """One whose `forward` was replaced, as accelerate does it: a window of 64 tokens comes LOGIT_ROWS at a time."""
     from nbhelpers import head
 
     monkeypatch.setattr(head, "LOGIT_ROWS", 10)
