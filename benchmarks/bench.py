@@ -3,7 +3,7 @@
 Each tool runs in a process of its own, all alive at once and idle in turn. A round runs every tool once, one right
 after the other, so that whatever else the machine does meets them all; a ratio is taken within a round, and the median
 over the rounds is reported. Everything measured is written to results.json after every step, and the report
-(`report.py`) is made of that file alone. Stopped with Ctrl-C, it keeps what it has.
+(`report.py`) is made of that file alone (on a GPU, of results-cuda*.json). Stopped with Ctrl-C, it keeps what it has.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import workloads
 from tqdm import tqdm
 
 from nbhelpers.embedded import embedded_folder
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.json"
 PEERS_PYTHON = HERE / ".venv/bin/python"
 PEERS = ("lm-eval", "minicons")
-BATCHES = (1, 4, 8, 16)
+BATCHES = {"cpu": (1, 4, 8, 16), "cuda": (8, 32, 128)}
 # The functions of ours whose time a profile reports: encoding, forward passes, the attention in them, the spot check;
 # and on E encoding and the head with the softmax.
 PACKED_PARTS = ("_encode_pairs", "_read_row", "_block_attention", "_difference")
@@ -35,8 +37,8 @@ PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "reduc
 # How many fresh processes of a tool have their memory measured.
 MEMORY_ROUNDS = 3
 # How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every
-# question, so that a fifth of A costs them a fifth of its time: the report holds them to that.
-TRIAL = {"A": 4, "B": 8, "C": 8, "D": 12}
+# question, so that a fifth of A costs them a fifth of its time: the report holds them to that. (GPUs are asked all.)
+TRIAL = {"cpu": {"A": 4, "B": 8, "C": 8, "D": 12}, "cuda": {"A": 40, "B": 25, "C": 40, "D": 50}}
 # A setting whose trial took at most so many times as long as the fastest one's is tried again.
 CLOSE = 1.2
 SAMPLE = {"A": (20, 100), "B": (50, 50), "C": (20, 100), "D": (100, 100)}
@@ -60,10 +62,10 @@ CASES = [
 class Worker:
     """A tool in its own process: a job goes in as a line of JSON, an answer comes out."""
 
-    def __init__(self, tool: str, precision: str) -> None:
+    def __init__(self, tool: str, precision: str, model: str, device: str) -> None:
         python = str(PEERS_PYTHON) if tool in (*PEERS, "guide") else sys.executable
-        command = [python, str(HERE / "worker.py"), tool, str(embedded_folder()), precision]
-        self.tool = tool
+        command = [python, str(HERE / "worker.py"), tool, model, precision, device]
+        self.tool, self.device = tool, device
         self.log = open(HERE / f"worker-{tool}.log", "w")  # noqa: SIM115 (it stays open as long as the worker lives)
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
@@ -94,38 +96,42 @@ class Worker:
 def best_batch(workers: dict[str, Worker], workload: str, note: dict[str, Any]) -> tuple[str, int]:
     """The fastest peer on a part of the workload, and its batch size: those that come close run on twice as much."""
     trials, finals = {}, {}
+    size = note["trial_questions"]
     for peer in PEERS:
         workers[peer].run(workload, 1)
-        for batch in BATCHES:
-            trials[peer, batch] = workers[peer].run(workload, TRIAL[workload], batch)["seconds"]
+        for batch in BATCHES[workers[peer].device]:
+            trials[peer, batch] = workers[peer].run(workload, size, batch)["seconds"]
     for peer, batch in trials:
         if trials[peer, batch] <= CLOSE * min(trials.values()):
-            finals[peer, batch] = workers[peer].run(workload, 2 * TRIAL[workload], batch)["seconds"]
+            finals[peer, batch] = workers[peer].run(workload, 2 * size, batch)["seconds"]
     for name, times in (("trials", trials), ("finals", finals)):
         note[name] = {f"{peer}, batch {batch}": seconds for (peer, batch), seconds in times.items()}
     return min(finals, key=finals.get)
 
 
 def compare(workers: dict[str, Worker], workload: str, rounds: int, full: bool, save: Any) -> dict[str, Any]:
-    """Workload A, B, C or D: our time, the best peer's and the floor's, in rounds."""
-    found: dict[str, Any] = {"rounds": []}
-    peer, batch = best_batch(workers, workload, found)
+    """Workload A, B, C or D: our time, the best peer's and (on a CPU) the floor's, in rounds."""
+    device = workers["nbhelpers"].device
     sample, whole = SAMPLE[workload]
-    sample = whole if full else sample
-    found |= {
-        "peer": peer,
-        "batch": batch,
+    sample = whole if full or device == "cuda" else sample
+    found: dict[str, Any] = {
+        "rounds": [],
         "peer_questions": sample,
         "questions": whole,
-        "trial_questions": TRIAL[workload],
+        "trial_questions": TRIAL[device][workload],
     }
-    for tool in ("nbhelpers", "floor"):
-        workers[tool].run(workload, 2)
+    peer, batch = best_batch(workers, workload, found)
+    found |= {"peer": peer, "batch": batch}
+    for tool in {"nbhelpers", "floor"} & set(workers):
+        workers[tool].run(workload, None if device == "cuda" else 2)  # a GPU prepares for every size that it meets
     for _ in tqdm(range(rounds), desc=workload):
         ours = workers["nbhelpers"].run(workload)
         theirs = workers[peer].run(workload, sample, batch)
-        floor = workers["floor"].run(workload)
-        times = {"ours": ours["seconds"], "peer": theirs["seconds"] * whole / sample, "floor": floor["seconds"]}
+        times = {"ours": ours["seconds"], "peer": theirs["seconds"] * whole / sample}
+        if "floor" in workers:
+            times["floor"] = workers["floor"].run(workload)["seconds"]
+        if device == "cuda":  # where it needs no fresh process to be known
+            found["extra_bytes"] = {"ours": ours["extra_bytes"], "peer": theirs["extra_bytes"]}
         found["rounds"].append(times)
         save(found)
     found["ours"] = ours["results"]
@@ -135,7 +141,8 @@ def compare(workers: dict[str, Worker], workload: str, rounds: int, full: bool, 
 def compare_perplexity(workers: dict[str, Worker], rounds: int, save: Any) -> dict[str, Any]:
     """Workload E: disjoint windows against lm-eval, a stride of 512 against the guide's loop."""
     found: dict[str, Any] = {"rounds": []}
-    trials = {batch: workers["lm-eval"].run("E", batch=batch)["seconds"] for batch in BATCHES}
+    device = workers["nbhelpers"].device
+    trials = {batch: workers["lm-eval"].run("E", batch=batch)["seconds"] for batch in BATCHES[device]}
     found["trials"] = {f"lm-eval, batch {batch}": seconds for batch, seconds in trials.items()}
     found["batch"] = min(trials, key=trials.get)
     for _ in tqdm(range(rounds), desc="E"):
@@ -147,6 +154,8 @@ def compare_perplexity(workers: dict[str, Worker], rounds: int, save: Any) -> di
         }
         found["rounds"].append({name: answer["seconds"] for name, answer in jobs.items()})
         found["nats"] = {name: -answer["results"][0] for name, answer in jobs.items()}
+        if device == "cuda":
+            found["extra_bytes"] = {name: answer["extra_bytes"] for name, answer in jobs.items()}
         save(found)
     return found
 
@@ -175,7 +184,7 @@ def profile(workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
 def parity(workers: dict[str, Worker]) -> list[dict[str, Any]]:
     """How far each peer's log-probabilities are from ours, on a part of every workload."""
     found = []
-    for workload, size in TRIAL.items():
+    for workload, size in TRIAL[workers["nbhelpers"].device].items():
         ours = workers["nbhelpers"].run(workload, size)["results"]
         for peer in PEERS:
             theirs = workers[peer].run(workload, size)["results"]
@@ -205,7 +214,7 @@ def lm_eval_batch(note: dict[str, Any]) -> int:
     return int(min(trials, key=trials.get).rpartition(" ")[2])
 
 
-def peak_memory(precision: str, results: dict[str, Any], rounds: int, save: Any) -> None:
+def peak_memory(start: Callable[[str], Worker], results: dict[str, Any], rounds: int, save: Any) -> None:
     """Highest memory above the loaded model in a fresh process, after one short request that loads the weights.
 
     Once a round: what an allocator keeps for later differs from run to run.
@@ -215,7 +224,7 @@ def peak_memory(precision: str, results: dict[str, Any], rounds: int, save: Any)
     for _ in tqdm(range(rounds), desc="memory"):
         for workload in ("A", "E"):
             for tool, batch in [("nbhelpers", 1), *(("lm-eval", batch) for batch in sorted({1, batches[workload]}))]:
-                worker = Worker(tool, precision)
+                worker = start(tool)
                 worker.run("D", 1)
                 # lm-eval gets as many questions as in a round of A: all would take it long, and its peak is a batch's.
                 size = SAMPLE["A"][0] if tool == "lm-eval" else None
@@ -226,11 +235,11 @@ def peak_memory(precision: str, results: dict[str, Any], rounds: int, save: Any)
         save(found)
 
 
-def growth(precision: str) -> dict[str, Any]:
+def growth(start: Callable[[str], Worker]) -> dict[str, Any]:
     """Our time and memory on A from 100 to 1,600 questions."""
     found = {}
     for size in tqdm((100, 400, 1600), desc="growth"):
-        worker = Worker("nbhelpers", precision)  # a fresh process, whose memory nothing has stretched yet
+        worker = start("nbhelpers")  # a fresh process, whose memory nothing has stretched yet
         worker.run("D", 1)
         answer = worker.run("A", size)
         found[size] = {"seconds": answer["seconds"], "extra_bytes": answer["extra_bytes"]}
@@ -238,11 +247,12 @@ def growth(precision: str) -> dict[str, Any]:
     return found
 
 
-def machine() -> dict[str, str]:
+def machine(device: str) -> dict[str, str]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":")[1].strip() for line in lines if "model name" in line] or [platform.machine()]
     versions = {name: version(name) for name in ("torch", "transformers")}
-    return {"cpu": names[0], "cores": str(os.cpu_count()), "python": platform.python_version(), **versions}
+    found = {"cpu": names[0], "cores": str(os.cpu_count()), "python": platform.python_version(), **versions}
+    return found | ({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {})
 
 
 def main() -> None:
@@ -253,14 +263,26 @@ def main() -> None:
     parts = [*"ABCDEG", "profile", "parity", "failures", "memory", "growth"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="what to measure (default: all)")
     parser.add_argument("--full", action="store_true", help="give the peers all questions of A and C (hours)")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where (default cpu)")
+    parser.add_argument("--model", help="a model's folder (default: the embedded model's)")
+    parser.add_argument("--results", type=Path, help="file to keep (default: results.json or results-cuda.json)")
     options = parser.parse_args()
     if not sys.platform.startswith("linux"):
         parser.error("memory is read from /proc, which only Linux has: run this on Linux")
     if not PEERS_PYTHON.exists():
         parser.error("the peers are not installed: `make bench` does it")
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if results.get("machine") != machine():
-        results = {"machine": machine()}  # never two machines, or two versions of torch, in one table
+    on_gpu = options.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        parser.error("--device cuda: this machine has no CUDA device")
+    if on_gpu and options.parts == parts:
+        options.parts = [*"ABCDE", "parity"]  # the others are about a CPU's time and memory
+    kept_in = options.results or HERE / ("results-cuda.json" if on_gpu else "results.json")
+    results = json.loads(kept_in.read_text()) if kept_in.exists() else {}
+    about = {"machine": machine(options.device)} | ({"model": Path(options.model).name} if options.model else {})
+    if any(results.get(name) != value for name, value in about.items()):
+        results = about  # never two machines, two versions of torch or two models in one table
+    model = options.model or str(embedded_folder())
+    tools = ["nbhelpers", *([] if on_gpu else ["floor"]), *PEERS, "guide"]
 
     for precision in options.precisions:
         mine = results.setdefault(precision, {})
@@ -269,12 +291,13 @@ def main() -> None:
 
         def save(part: str, found: Any, mine: dict[str, Any] = mine) -> None:
             mine[part] = found
-            written = RESULTS.with_suffix(".part")
+            written = kept_in.with_suffix(".part")
             written.write_text(json.dumps(results, indent=1) + "\n")
-            written.replace(RESULTS)
+            written.replace(kept_in)
 
-        print(f"== {precision}: loading nbhelpers, the floor, {', '.join(PEERS)} and the guide's loop")
-        workers = {tool: Worker(tool, precision) for tool in ("nbhelpers", "floor", *PEERS, "guide")}
+        print(f"== {precision}: loading {', '.join(tools)}", flush=True)
+        start = partial(Worker, precision=precision, model=model, device=options.device)
+        workers = {tool: start(tool) for tool in tools}
         for part in options.parts:
             if part in workloads.REQUESTS:
                 save(
@@ -292,11 +315,11 @@ def main() -> None:
             elif part == "failures":
                 save(part, failures(workers))
             elif part == "growth" and precision == options.precisions[0]:
-                save(part, growth(precision))
+                save(part, growth(start))
         for worker in workers.values():
             worker.close()
         if "memory" in options.parts:
-            peak_memory(precision, mine, min(options.rounds, MEMORY_ROUNDS), lambda found: save("memory", found))
+            peak_memory(start, mine, min(options.rounds, MEMORY_ROUNDS), lambda found: save("memory", found))
 
 
 if __name__ == "__main__":

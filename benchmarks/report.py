@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +19,12 @@ from nbhelpers.prefix_tree import build_tree
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- begin: written by report.py -->", "<!-- end: written by report.py -->"
 TARGETS = {"A": 15, "B": 1.9, "C": 6, "D": 1.15, "E disjoint": 1.1, "E stride 512": 1.1}
+NAMES = {"E disjoint": ("lm-eval", "disjoint"), "E stride 512": ("guide", "stride 512")}
 FLOOR_TARGET, MEMORY_TARGET = 0.85, 0.25
+GPU_RESULTS = {
+    "random weights in the shape of Llama 3.2 1B": HERE / "results-cuda-1b.json",
+    "random weights in the embedded model's shape": HERE / "results-cuda.json",
+}
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -43,36 +48,39 @@ def sizes() -> str:
     return table(head, rows) + f"\nE is one text of {tokens:,} tokens.\n"
 
 
+def compared(mine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, str]]:
+    """Each workload that was timed: its name, what was found, and how a round calls the peer's time and ours."""
+    for part in TARGETS:
+        if part[0] in mine:
+            yield part, mine[part[0]], *NAMES.get(part, ("peer", "ours"))
+
+
 def ratios(mine: dict[str, Any]) -> dict[str, list[float]]:
     """For each workload, in every round: the peer's time over ours."""
-    found = {part: [r["peer"] / r["ours"] for r in mine[part]["rounds"]] for part in "ABCD" if part in mine}
-    if "E" in mine:
-        found["E disjoint"] = [r["lm-eval"] / r["disjoint"] for r in mine["E"]["rounds"]]
-        found["E stride 512"] = [r["guide"] / r["stride 512"] for r in mine["E"]["rounds"]]
-    return found
+    return {part: [r[theirs] / r[ours] for r in found["rounds"]] for part, found, theirs, ours in compared(mine)}
 
 
-def speed(mine: dict[str, Any]) -> str:
+def speed(mine: dict[str, Any], on_gpu: bool = False) -> str:
+    """On a CPU with the targets and the share of the floor; on a GPU with the memory of both."""
     rows = []
-    for part, values in ratios(mine).items():
-        rounds = mine[part[0]]["rounds"]
-        names = {"E disjoint": ("lm-eval", "disjoint"), "E stride 512": ("guide", "stride 512")}
-        theirs, ours = names.get(part, ("peer", "ours"))
-        peer = mine[part[0]].get("peer", theirs)
-        batch = "1" if peer == "guide" else mine[part[0]]["batch"]
-        share = median(r["floor"] / r["ours"] for r in rounds) if part in mine else None
-        rows.append(
-            [
-                part,
-                f"{peer}, batch {batch}",
-                f"{median(r[theirs] for r in rounds):.1f} s",
-                f"{median(r[ours] for r in rounds):.1f} s",
-                f"**{median(values):.2f}** ({min(values):.2f} to {max(values):.2f})",
-                f"{TARGETS[part]} {_verdict(median(values) >= TARGETS[part])}",
-                "" if share is None else f"{share:.2f} {_verdict(share >= FLOOR_TARGET)}",
-            ]
-        )
-    return table(["workload", "best peer", "its time", "ours", "times faster", "target", "share of the floor"], rows)
+    for part, found, theirs, ours in compared(mine):
+        rounds, values = found["rounds"], ratios(mine)[part]
+        batch = 1 if theirs == "guide" else found["batch"]
+        row = [
+            part,
+            f"{found.get('peer', theirs)}, batch {batch}",
+            *(f"{median(r[tool] for r in rounds):.{2 if on_gpu else 1}f} s" for tool in (theirs, ours)),
+            f"**{median(values):.2f}** ({min(values):.2f} to {max(values):.2f})",
+        ]
+        if on_gpu:
+            row += [f"{found['extra_bytes'][tool] / 1e6:,.0f} MB" for tool in (theirs, ours)]
+        else:
+            share = median(r["floor"] / r["ours"] for r in rounds) if "floor" in rounds[0] else None
+            row.append(f"{TARGETS[part]} {_verdict(median(values) >= TARGETS[part])}")
+            row.append("" if share is None else f"{share:.2f} {_verdict(share >= FLOOR_TARGET)}")
+        rows.append(row)
+    more = ["its memory", "ours"] if on_gpu else ["target", "share of the floor"]
+    return table(["workload", "best peer", "its time", "ours", "times faster", *more], rows)
 
 
 def generation(found: dict[str, Any]) -> str:
@@ -225,6 +233,14 @@ def main() -> None:
         text += ["### What bfloat16 changes on A\n", half(results)]
     if "failures" in results.get("float32", {}):
         text += ["### Where tools differ\n", failures(results["float32"]["failures"])]
+    for name, file in GPU_RESULTS.items():
+        found = json.loads(file.read_text())
+        machine = ", ".join(f"{name} {found['machine'][name]}" for name in ("gpu", "python", "torch", "transformers"))
+        text += [
+            f"### On a GPU, bfloat16: {name}\n",
+            f"Measured on: {machine}.\n",
+            speed(found["bfloat16"], on_gpu=True),
+        ]
     readme = HERE / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]

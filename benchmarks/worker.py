@@ -1,4 +1,4 @@
-"""One tool, loaded once, that times what it is told to: `python worker.py TOOL MODEL_FOLDER PRECISION`.
+"""One tool, loaded once, that times what it is told to: `python worker.py TOOL MODEL_FOLDER PRECISION DEVICE`.
 
 The benchmark (`bench.py`) starts a worker per tool, each in the environment that has the tool, and talks to it in
 lines of JSON. A job names a workload, its size and a batch size; the answer holds seconds, peak memory and results.
@@ -20,16 +20,16 @@ from typing import Any
 
 import workloads
 
-THREADS = 2
+THREADS = 2  # on a CPU
 WINDOW = 1024
 # A tool takes a job and returns one log-probability per request, the sum of all for the long text, or written texts.
 Tool = Callable[[dict[str, Any]], list[Any]]
 
 
-def nbhelpers(folder: str, precision: str) -> Tool:
+def nbhelpers(folder: str, precision: str, device: str) -> Tool:
     import nbhelpers as nb
 
-    lm = nb.load_model(folder, device="cpu", dtype=precision)
+    lm = nb.load_model(folder, device=device, dtype=precision)
 
     def run(job: dict[str, Any]) -> list[Any]:
         if job["workload"] == "G":
@@ -42,7 +42,7 @@ def nbhelpers(folder: str, precision: str) -> Tool:
     return run
 
 
-def floor(folder: str, precision: str) -> Tool:
+def floor(folder: str, precision: str, device: str) -> Tool:
     """A plain forward over as many distinct tokens as the workload has, the head at as many positions.
 
     The distinct tokens stand in rows of 512, each a text of its own, without mask or cache, and a row has all its
@@ -54,7 +54,7 @@ def floor(folder: str, precision: str) -> Tool:
     import nbhelpers as nb
     from nbhelpers.prefix_tree import build_tree, last_nodes
 
-    lm = nb.load_model(folder, device="cpu", dtype=precision)
+    lm = nb.load_model(folder, device=device, dtype=precision)
 
     def run(job: dict[str, Any]) -> list[float]:
         pairs = workloads.of(job)
@@ -75,13 +75,13 @@ def floor(folder: str, precision: str) -> Tool:
     return run
 
 
-def lm_eval(folder: str, precision: str) -> Tool:
+def lm_eval(folder: str, precision: str, device: str) -> Tool:
     import logging
 
     logging.disable(logging.WARNING)
     from lm_eval.models.huggingface import HFLM
 
-    model = HFLM(folder, device="cpu", dtype=precision, logits_cache=False)
+    model = HFLM(folder, device=device, dtype=precision, logits_cache=False)
 
     def run(job: dict[str, Any]) -> list[float]:
         model.batch_size_per_gpu = job["batch"]
@@ -97,11 +97,11 @@ def lm_eval(folder: str, precision: str) -> Tool:
     return run
 
 
-def minicons(folder: str, precision: str) -> Tool:
+def minicons(folder: str, precision: str, device: str) -> Tool:
     from minicons.scorer import IncrementalLMScorer
 
-    model, tokenizer = _load(folder, precision)
-    scorer = IncrementalLMScorer(model, "cpu", tokenizer=tokenizer)
+    model, tokenizer = _load(folder, precision, device)
+    scorer = IncrementalLMScorer(model, device, tokenizer=tokenizer)
 
     def run(job: dict[str, Any]) -> list[float]:
         totals = []
@@ -113,19 +113,19 @@ def minicons(folder: str, precision: str) -> Tool:
     return run
 
 
-def guide(folder: str, precision: str) -> Tool:
+def guide(folder: str, precision: str, device: str) -> Tool:
     """Plain loops over transformers. E is the Hugging Face guide's: a window at a time, labels of -100 for what it has
     scored. G replies to one chat after the other."""
     import torch
 
-    model, tokenizer = _load(folder, precision)
+    model, tokenizer = _load(folder, precision, device)
 
     def replies() -> list[str]:
         texts = []
         for chat in workloads.chats():
             inputs = tokenizer.apply_chat_template(
                 chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
-            )
+            ).to(device)
             written = model.generate(**inputs, max_new_tokens=workloads.NEW_TOKENS, do_sample=False)
             texts.append(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
         return texts
@@ -133,7 +133,7 @@ def guide(folder: str, precision: str) -> Tool:
     def run(job: dict[str, Any]) -> list[Any]:
         if job["workload"] == "G":
             return replies()
-        ids = tokenizer(workloads.long_text(), return_tensors="pt", verbose=False).input_ids
+        ids = tokenizer(workloads.long_text(), return_tensors="pt", verbose=False).input_ids.to(device)
         total, scored = 0.0, 0
         with torch.no_grad():
             for begin in range(0, ids.shape[1], job["stride"]):
@@ -153,13 +153,34 @@ def guide(folder: str, precision: str) -> Tool:
     return run
 
 
-def _load(folder: str, precision: str) -> tuple[Any, Any]:
+def _load(folder: str, precision: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=precision).eval(), AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=precision).to(device).eval()
+    return model, AutoTokenizer.from_pretrained(folder)
 
 
-def memory(name: str) -> int:
+def start_of_memory(device: str) -> int:
+    """Bytes in use now, from where on the highest number is kept."""
+    if device == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def peak_of_memory(device: str) -> int:
+    """The most bytes in use at once since :func:`start_of_memory`; on a GPU, of its own memory."""
+    if device == "cpu":
+        return _status("VmHWM")
+    import torch
+
+    return torch.cuda.max_memory_allocated()
+
+
+def _status(name: str) -> int:
     """A line of Linux's /proc/self/status, in bytes: VmRSS (now) or VmHWM (the highest so far)."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[name].split()[0]) * 1024
@@ -178,25 +199,25 @@ TOOLS = {"nbhelpers": nbhelpers, "floor": floor, "lm-eval": lm_eval, "minicons":
 
 
 def main() -> None:
-    name, folder, precision = sys.argv[1:]
+    name, folder, precision, device = sys.argv[1:]
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a tool prints goes to the error stream and does not mix with the answers
     import torch
 
-    torch.set_num_threads(THREADS)
-    tool = TOOLS[name](folder, precision)
+    if device == "cpu":
+        torch.set_num_threads(THREADS)
+    tool = TOOLS[name](folder, precision, device)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         job = json.loads(line)
-        Path("/proc/self/clear_refs").write_text("5")  # the highest memory so far becomes that of now
-        before = memory("VmRSS")
+        before = start_of_memory(device)
         job["begun"] = time.perf_counter()
         profile = cProfile.Profile()
         try:
             results = profile.runcall(tool, job) if job.get("profile") else tool(job)
             seconds = time.perf_counter() - job["begun"]
-            answer = {"seconds": seconds, "extra_bytes": memory("VmHWM") - before, "results": results}
+            answer = {"seconds": seconds, "extra_bytes": peak_of_memory(device) - before, "results": results}
             if job.get("profile"):
                 answer["inside"] = seconds_inside(profile)
         except Exception as error:

@@ -64,7 +64,8 @@ def score_packed(
                 # They may be picked freely, because a key depends on its token's depth and not on its place in the
                 # row: this is why models whose positions depend on anything else are refused.
                 seen = np.concatenate([row.path, np.arange(row.begin, row.end)])
-                cache.next_path = torch.from_numpy(np.searchsorted(seen, following.path if following else seen[:0]))
+                places = np.searchsorted(seen, following.path if following else seen[:0])
+                cache.next_path = torch.from_numpy(places).to(lm.device)  # once, and not by every layer of a GPU
             in_row = slice(*np.searchsorted(nodes, (row.begin, row.end)))
             wanted, which = np.unique(nodes[in_row], return_inverse=True)
             states = _read_row(lm, head is not None, tree, row, wanted - row.begin, cache)

@@ -3,6 +3,9 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing may wait for a hub
+# Where every model of the tests is put. The expected numbers are a CPU's; `NBHELPERS_DEVICE=cuda` tries the engines out
+# on a GPU (tests/unit/test_engines.py, test_scoring.py, test_perplexity.py, test_generation.py and `make fuzz`).
+DEVICE = os.environ.setdefault("NBHELPERS_DEVICE", "cpu")
 
 import oracle
 import pytest
@@ -81,7 +84,7 @@ def make_model(architecture: str, vocabulary: int, context: int = 64):
 def tiny(request):
     """A small model; Llama's with a tokenizer that puts BOS before every text, the others' without."""
     tokenizer = make_tokenizer(bos=request.param == "llama", trim_offsets=request.param == "olmo2")
-    return nb.wrap_model(make_model(request.param, len(tokenizer)), tokenizer, f"tiny {request.param}")
+    return nb.wrap_model(make_model(request.param, len(tokenizer)).to(DEVICE), tokenizer, f"tiny {request.param}")
 
 
 @pytest.fixture(scope="session")
@@ -92,12 +95,12 @@ def tiny64(tiny):
 @pytest.fixture(scope="session")
 def gpt2():
     tokenizer = make_tokenizer()
-    return nb.wrap_model(make_model("gpt2", len(tokenizer)), tokenizer, "tiny gpt2")
+    return nb.wrap_model(make_model("gpt2", len(tokenizer)).to(DEVICE), tokenizer, "tiny gpt2")
 
 
 @pytest.fixture(scope="session")
 def embedded():
-    return nb.load_model()
+    return nb.load_model(dtype="float32")
 
 
 @pytest.fixture(scope="session")

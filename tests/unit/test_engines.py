@@ -67,7 +67,9 @@ def test_random_requests_match_the_oracle(tiny, tiny64, seed, monkeypatch):
     prompts, answers = random_requests(seed, 12)
     rng = random.Random(seed)
     budget = rng.choice([1, 2, 3, 5, 8, 13, 30, 64, 1_000])
-    monkeypatch.setattr(head, "SLICE_ON_CPU", rng.choice([(1, 400), (3, 37), (7, 133), (256, 2_048)]))
+    sliced = rng.choice([(1, 400), (3, 37), (7, 133), (256, 2_048)])
+    for device in ("SLICE_ON_CPU", "SLICE_ELSEWHERE"):
+        monkeypatch.setattr(head, device, sliced)
     engine = "packed" if seed % 4 else "plain"
     assert matches_the_oracle(tiny, tiny64, prompts, answers, engine=engine, token_budget=budget)
 

@@ -53,7 +53,8 @@ def test_drawing_follows_the_softmax(gpt2):
     n, temperature = 2_000, 2.0
     drawn = nb.generate(gpt2, ["The end"] * n, 1, temperature=temperature, seed=1)
     with torch.no_grad():
-        logits = gpt2.model(torch.tensor([gpt2.tokenizer.encode("The end")])).logits[0, -1].double()
+        ids = torch.tensor([gpt2.tokenizer.encode("The end")], device=gpt2.device)
+        logits = gpt2.model(ids).logits[0, -1].double()
     counts = Counter(result.token_ids[0] for result in drawn)
     for token, probability in enumerate((logits / temperature).softmax(-1).tolist()):
         assert abs(counts[token] / n - probability) <= 4 * math.sqrt(probability * (1 - probability) / n) + 1 / n

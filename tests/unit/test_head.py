@@ -135,7 +135,8 @@ def test_any_reduction_gets_whole_rows_a_few_at_a_time(monkeypatch, rows, reduce
 
 def test_a_text_never_has_all_its_logits_at_once(gpt2, monkeypatch):
     """However long the window: no piece is larger than a slice, and together they are what is needed."""
-    monkeypatch.setattr(heads, "SLICE_ON_CPU", (10, 64))
+    for device in ("SLICE_ON_CPU", "SLICE_ELSEWHERE"):
+        monkeypatch.setattr(heads, device, (10, 64))
     text, sizes = "The capital of France is Paris. " * 4, []
     whole = nb.perplexity(gpt2, text, 64, 64)
     original = torch.nn.functional.linear
