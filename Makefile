@@ -64,7 +64,7 @@ links: book ## follow every link that leaves the book; the broken ones are in _b
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
 	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_engines.py -q -k random_requests
 
-bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (two hours, Linux); see benchmarks/README.md
+bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (two to three hours, Linux); see benchmarks/README.md
 	@.venv/bin/python benchmarks/bench.py
 	@.venv/bin/python benchmarks/report.py
 
