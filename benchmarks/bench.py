@@ -275,7 +275,9 @@ def main() -> None:
     if on_gpu and not torch.cuda.is_available():
         parser.error("--device cuda: this machine has no CUDA device")
     if on_gpu and options.parts == parts:
-        options.parts = [*"ABCDE", "parity"]  # the others are about a CPU's time and memory
+        options.parts = [*"ABCDEG", "parity", "failures", "growth"]
+    if on_gpu and {"profile", "memory"} & set(options.parts):
+        parser.error("profile and memory are about a CPU: on a GPU every part reports its memory")
     kept_in = options.results or HERE / ("results-cuda.json" if on_gpu else "results.json")
     results = json.loads(kept_in.read_text()) if kept_in.exists() else {}
     about = {"machine": machine(options.device)} | ({"model": Path(options.model).name} if options.model else {})
