@@ -5,7 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing may wait for a hub
 # Where every model of the tests is put. The expected numbers are a CPU's; `NBHELPERS_DEVICE=cuda` tries the engines out
 # on a GPU (tests/unit/test_engines.py, test_scoring.py, test_perplexity.py, test_generation.py and `make fuzz`).
-DEVICE = os.environ.setdefault("NBHELPERS_DEVICE", "cpu")
+os.environ["NBHELPERS_DEVICE"] = os.environ.get("NBHELPERS_DEVICE", "cpu")
 
 import oracle
 import pytest
@@ -24,6 +24,8 @@ from transformers import (
 )
 
 import nbhelpers as nb
+
+DEVICE = os.environ["NBHELPERS_DEVICE"]
 
 TRAINING_TEXT = [
     "The capital of France is Paris, and the capital of Germany is Berlin.",
