@@ -278,9 +278,11 @@ def main() -> None:
         options.parts = [*"ABCDEG", "parity", "failures", "growth"]
     if on_gpu and {"profile", "memory"} & set(options.parts):
         parser.error("profile and memory are about a CPU: on a GPU every part reports its memory")
+    if options.model and not options.results:
+        parser.error("--model needs --results: the usual file holds the embedded model's results, and would lose them")
     kept_in = options.results or HERE / ("results-cuda.json" if on_gpu else "results.json")
     results = json.loads(kept_in.read_text()) if kept_in.exists() else {}
-    about = {"machine": machine(options.device)} | ({"model": Path(options.model).name} if options.model else {})
+    about = {"machine": machine(options.device), "model": Path(options.model).name if options.model else None}
     if any(results.get(name) != value for name, value in about.items()):
         results = about  # never two machines, two versions of torch or two models in one table
     model = options.model or str(embedded_folder())

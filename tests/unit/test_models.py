@@ -31,7 +31,8 @@ def test_perplexity_is_the_function_whoever_imports_the_module_first():
 
 
 @pytest.mark.embedded
-def test_the_default_is_the_embedded_model(embedded):
+def test_the_default_is_the_embedded_model():
+    embedded = nb.load_model()
     assert embedded.name == "SmolLM2-135M-Instruct"
     assert (embedded.dtype, embedded.context_length) == (torch.float32, 8192)
     assert repr(embedded).startswith("LanguageModel('SmolLM2-135M-Instruct', 134.5 M float32, ")
