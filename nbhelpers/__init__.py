@@ -4,17 +4,24 @@
 >>> lm = nb.load_model()
 >>> nb.score_answers(lm, "The capital of France is", [" Paris", " London"])
 
-Importing the package is cheap: torch, transformers, scipy and matplotlib are imported inside the
-functions that need them. The ideas behind each function are explained in the book "Evaluating Language Models".
+Importing the package is cheap: torch, transformers, scipy and matplotlib are imported inside the functions that need
+them. The book "Evaluating Language Models" explains the ideas behind each function.
+
+From the bottom up: `embedded` and `models` load a model; `engine` turns token ids into log-probabilities; `tokens`,
+`chats` and `boundary` turn text into ids; `scoring`, `perplexity` and `generation` are what the package is for;
+`servers` asks models elsewhere; `templates`, `verdicts`, `parsing`, `judges` and `judging` let a model judge; `plots`
+draws. `statistics` says how sure a number is, and stands apart. Each module imports only from those below it; the
+contracts in pyproject.toml hold it to that.
 """
 
-from .endpoint import Endpoint, Reply, complete
 from .generation import Generation, generate
-from .judging import PairVerdict, Template, Verdict, judge, judge_pairs, parse_verdict
+from .judging import judge, judge_pairs
 from .models import LanguageModel, load_model, wrap_model
+from .parsing import parse_verdict
 from .perplexity import Perplexity, perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
 from .scoring import AnswerScore, TokenScore, score_answers, token_scores
+from .servers import Endpoint, Reply, complete
 from .statistics import (
     Interval,
     Ratings,
@@ -29,6 +36,8 @@ from .statistics import (
     rogan_gladen,
     wilson_interval,
 )
+from .templates import Template
+from .verdicts import PairVerdict, Verdict
 
 __version__ = "0.1.0"
 

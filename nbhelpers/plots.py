@@ -1,4 +1,4 @@
-"""Pictures: the token heat map, which is HTML without a script, and the style of the book's matplotlib figures."""
+"""Pictures: the token heat map (HTML without a script), and the style of the book's matplotlib figures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import pairwise
 
 from .scoring import TokenScore
 
-# Okabe and Ito's palette, distinguishable with every common form of colour blindness; black is left out because
-# the text is black already, and yellow because it is too pale for lines.
+# Okabe and Ito's palette, which people with any common form of colour blindness can tell apart. Without its black,
+# since the text is black already, and its yellow, which is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
-# Beyond this surprise (a chance of 1 in 22,000) a token is coloured as strongly as it gets.
+# Colour saturates at this surprise, in nats: a chance of 1 in 22,000.
 FULL_SURPRISE = 10.0
 
 _STYLE = """
@@ -37,7 +37,7 @@ font-size:.82rem;line-height:1.55;border-top:1px solid rgba(128,128,128,.4);padd
 
 @dataclass(frozen=True)
 class TokenHeatmap:
-    """A text with each token shaded by how much it surprised the model. Displays itself in a notebook."""
+    """A text with each token shaded by how much it surprised the model. A notebook displays it as HTML."""
 
     scores: tuple[TokenScore, ...]
 
@@ -46,7 +46,7 @@ class TokenHeatmap:
         return f"TokenHeatmap({len(self.scores)} tokens, {nats:.1f} nats)"
 
     def _repr_html_(self) -> str:
-        # A character made of several tokens is written with the first of them; the others show as a small dot.
+        # A character made of several tokens is shown with the first of them; the others show as a dot.
         seen = [self.scores[0].start, *(b.start if b.start >= a.end else None for a, b in pairwise(self.scores))]
         tokens = "".join(
             _token_html(score, starts_here is not None) for score, starts_here in zip(self.scores, seen, strict=True)
@@ -61,7 +61,7 @@ class TokenHeatmap:
 
 
 def token_heatmap(scores: Sequence[TokenScore]) -> TokenHeatmap:
-    """Draw a text with each token shaded by its surprise; pointing at a token or tabbing to it shows the numbers.
+    """Draw a text with each token shaded by its surprise. Pointing at a token, or tabbing to it, shows its numbers.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def token_heatmap(scores: Sequence[TokenScore]) -> TokenHeatmap:
     Returns
     -------
     TokenHeatmap
-        HTML and CSS without any script, legible on light and dark pages, the same text for the same scores.
+        HTML and CSS without a script, legible on light and dark pages. The same scores give the same text.
 
     Raises
     ------
@@ -92,9 +92,9 @@ def token_heatmap(scores: Sequence[TokenScore]) -> TokenHeatmap:
 
 
 def use_house_style() -> None:
-    """Make matplotlib draw like the book: a colour-blind safe palette, quiet axes, a background of its own.
+    """Make matplotlib draw like the book: a palette safe for colour blindness, quiet axes, a light background.
 
-    The figures keep their light background on dark pages too, so that every label stays legible there.
+    Figures keep their light background on dark pages too, so that every label stays legible.
     """
     from cycler import cycler
     from matplotlib import pyplot

@@ -1,0 +1,25 @@
+"""Token ids in, log-probabilities out.
+
+May import: `models` (for the type of the model), `warn`, and nothing else of the package. Must not know: text,
+tokenizers, prompts, answers. The rest of the package uses the names below and nothing else from this folder, so that
+how a model is run (trees, caches, slices of the head) stays in here.
+
+From the bottom up: `batches` has the shared types, `memory` the budgets; `capabilities` says what a model supports;
+`head` turns hidden states into numbers; `plain` is the reference engine; `packed` reads each distinct prefix once, with
+`prefix_tree`, `attention` and `path_cache`; `verify` compares the two; `run` chooses.
+"""
+
+from .batches import Columns, Request, group_by_length, split
+from .head import LOG_PROBABILITIES, Reduction
+from .run import Engine, score_requests
+
+__all__ = [
+    "LOG_PROBABILITIES",
+    "Columns",
+    "Engine",
+    "Reduction",
+    "Request",
+    "group_by_length",
+    "score_requests",
+    "split",
+]

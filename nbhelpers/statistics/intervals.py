@@ -1,0 +1,225 @@
+"""Confidence intervals of a proportion and of a mean, and the arithmetic that the other modules share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..warn import warn_caller
+from . import checks
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence limits, all in the unit of the data.
+
+    Attributes
+    ----------
+    estimate : float
+    low : float
+    high : float
+    standard_error : float or None
+        None if the method has none.
+    p_value : float or None
+        Two-sided p-value of "there is no difference"; only comparisons have one.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float | None = None
+    p_value: float | None = None
+
+    def __str__(self) -> str:
+        return f"{_brief(self.estimate)} [{_brief(self.low)}, {_brief(self.high)}]"
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Confidence interval of a proportion, reliable near 0 and 1 too.
+
+    Parameters
+    ----------
+    successes : int
+        Items passed, from 0 to `n`.
+    n : int
+        Items tried, at least 1.
+    confidence : float
+        Coverage, between 0 and 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a count is not a whole number or is impossible; the message repeats it.
+
+    Notes
+    -----
+    Wilson (1927), via scipy. Used in the chapters "Judging with a Model" and "Trusting a Judge".
+    """
+    from scipy.stats import binomtest
+
+    checks.require_count("n", n)
+    checks.require_count("successes", successes, least=0)
+    if successes > n:
+        raise ValueError(f"{successes} of {n} is not a proportion: need 0 <= successes <= n and n >= 1")
+    checks.require_number("confidence", confidence, 0, 1)
+    low, high = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return Interval(successes / n, float(low), float(high))
+
+
+def mean_interval(
+    scores: Iterable[float],
+    clusters: Iterable[Hashable] | None = None,
+    method: Literal["t", "normal", "bootstrap", "wilson"] = "t",
+    confidence: float = 0.95,
+    *,
+    small_sample: bool = True,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Interval:
+    """Confidence interval of a mean score, over items or over clusters of items.
+
+    Parameters
+    ----------
+    scores : iterable of float
+        One for each item, at least two.
+    clusters : iterable of labels, optional
+        The group each item was drawn with, such as the passage of a question or the question of an answer. Items may
+        resemble one another within a group, but not across groups.
+    method : "t", "normal", "bootstrap" or "wilson"
+        "t" and "normal": the mean plus or minus a multiple of the standard error; t has n - 1 degrees of freedom, or
+        one less than the number of clusters. "bootstrap": percentiles of the means of resampled items, or of
+        resampled whole clusters. "wilson": for scores of 0 and 1 without clusters.
+    confidence : float
+    small_sample : bool
+        Multiply the clustered variance by C / (C - 1), where C is the number of clusters. Miller (2024) does not.
+    resamples, seed : int
+        For the bootstrap.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If scores are not numbers, lengths differ, or there is only one item or one cluster.
+
+    Notes
+    -----
+    If all scores are equal, every method but "wilson" gives an interval of no width, with a warning.
+
+    Miller (2024, arXiv 2411.00640); the clustered standard error comes from statsmodels.
+    Explained in the chapter "Trusting a Judge".
+    """
+    if method not in ("normal", "t", "bootstrap", "wilson"):
+        raise ValueError(f"method={method!r} is unknown: give 'normal', 't', 'bootstrap' or 'wilson'")
+    checks.require_number("confidence", confidence, 0, 1)
+    scores = checks.numbers("scores", scores)
+    groups = None if clusters is None else checks.groups(clusters, len(scores))
+    if method == "wilson":
+        if groups is not None or not np.isin(scores, (0, 1)).all():
+            raise ValueError("method='wilson' is for scores of 0 and 1 that belong to no clusters: use 't' instead")
+        return wilson_interval(int(scores.sum()), len(scores), confidence)
+    if method == "bootstrap":
+        return _bootstrap_mean(scores, groups, confidence, resamples, seed)
+    mean, error, freedom = mean_and_error(scores, groups, small_sample)
+    return interval_around(mean, error, confidence, freedom if method == "t" else math.inf)
+
+
+# --- shared arithmetic ----------------------------------------------------------------------------------------
+
+
+def quantile(confidence: float, freedom: float = math.inf) -> float:
+    """How many standard errors a limit is from the estimate: Student's t, or normal if `freedom` is infinite."""
+    from scipy.stats import norm, t
+
+    q = (1 + confidence) / 2
+    return float(norm.ppf(q) if math.isinf(freedom) else t.ppf(q, freedom))
+
+
+def interval_around(
+    estimate: float,
+    error: float,
+    confidence: float,
+    freedom: float = math.inf,
+    p_value: float | None = None,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
+    """The estimate plus or minus a multiple of its standard error, clipped to `limits`; a warning if the error is 0."""
+    if error == 0:
+        warn_of_no_width(estimate)
+    reach = quantile(confidence, freedom) * error
+    return Interval(estimate, max(limits[0], estimate - reach), min(limits[1], estimate + reach), error, p_value)
+
+
+def warn_of_no_width(estimate: float) -> None:
+    warn_caller(
+        f"the interval around {estimate:.3g} has no width, because nothing varies from item to item: this is not "
+        "certainty, it is too few items (for scores of 0 and 1, wilson_interval and mcnemar do better)"
+    )
+
+
+def mean_and_error(
+    scores: np.ndarray, groups: np.ndarray | None = None, small_sample: bool = True
+) -> tuple[float, float, int]:
+    """The mean, its standard error (clustered, if there are groups), and the degrees of freedom."""
+    n = len(scores)
+    mean = float(scores.mean())
+    if groups is None:
+        error = float(scores.std(ddof=1)) / math.sqrt(n)
+        freedom = n - 1
+    else:
+        from statsmodels.regression.linear_model import OLS
+        from statsmodels.stats.sandwich_covariance import cov_cluster
+
+        # A mean is the regression on a constant alone.
+        fit = OLS(scores, np.ones(n)).fit()
+        error = math.sqrt(max(0.0, cov_cluster(fit, groups, use_correction=small_sample).item()))
+        freedom = int(groups.max())
+    if error <= 1e-12 * np.abs(scores).max():  # equal scores, up to rounding
+        error = 0.0
+    return mean, error, freedom
+
+
+def percentiles(resampled: np.ndarray, confidence: float, worst: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """The limits that leave out equal shares of the resamples (the first axis) on both sides.
+
+    A NaN counts as ``worst[0]`` for the lower limit and as ``worst[1]`` for the upper. Each limit is one of the
+    resamples, not an average of two, because infinities cannot be averaged.
+    """
+    last = len(resampled) - 1
+    tail = (1 - confidence) / 2
+    low = np.sort(np.where(np.isnan(resampled), worst[0], resampled), axis=0)[math.floor(tail * last)]
+    high = np.sort(np.where(np.isnan(resampled), worst[1], resampled), axis=0)[math.ceil((1 - tail) * last)]
+    return low, high
+
+
+def _bootstrap_mean(
+    scores: np.ndarray, groups: np.ndarray | None, confidence: float, resamples: int, seed: int
+) -> Interval:
+    """Resample whole clusters, each as its sum and its size; without clusters, each item is its own."""
+    from scipy.stats import bootstrap
+
+    checks.require_bootstrap(confidence, resamples)
+    if groups is None:
+        groups = np.arange(len(scores))
+    totals, sizes = np.bincount(groups, scores), np.bincount(groups)
+    result = bootstrap(
+        (totals, sizes),
+        lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
+        paired=True,
+        method="percentile",
+        confidence_level=confidence,
+        n_resamples=resamples,
+        batch=max(1, 4_000_000 // len(totals)),
+        rng=seed,
+    )
+    mean = float(scores.mean())
+    low, high = map(float, result.confidence_interval)
+    if high - low <= 1e-12 * np.abs(scores).max():  # equal scores, up to rounding
+        warn_of_no_width(mean)
+    return Interval(mean, low, high, float(result.standard_error))
+
+
+def _brief(x: float) -> str:
+    return str(x) if isinstance(x, int) else f"{x:.3f}"

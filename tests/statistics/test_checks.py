@@ -1,0 +1,64 @@
+"""Input checks: what they return, and that every function makes the one they all share."""
+
+import numpy as np
+import pytest
+from statistics_cases import NAN, SCORES, A, B
+
+from nbhelpers import statistics as st
+from nbhelpers.statistics import checks
+
+COMPARISONS = [(0, "A", "B", 1), (1, "A", "B", 1), (2, "A", "B", 1), (3, "A", "B", 0)]
+BAD_CONFIDENCE = [
+    *(
+        (call, ValueError, "confidence=95: give a number between 0 and 1")
+        for call in (
+            lambda: st.wilson_interval(7, 10, 95),
+            lambda: st.mean_interval(SCORES, confidence=95),
+            lambda: st.paired_difference(A, B, confidence=95),
+            lambda: st.mcnemar(A, B, 95),
+            lambda: st.cohen_kappa(A, B, 95),
+            lambda: st.krippendorff_alpha([A, B], confidence=95),
+            lambda: st.rogan_gladen(0.4, 1000, 0.9, 0.7, 200, 200, 95),
+            lambda: st.prediction_powered_mean(A, B, A, confidence=95),
+            lambda: st.bradley_terry(COMPARISONS, confidence=95),
+            lambda: st.items_needed(0.1, 1, confidence=95),
+        )
+    ),
+    (lambda: st.wilson_interval(7, 10, 1.0), ValueError, "confidence=1.0"),
+    (lambda: st.wilson_interval(7, 10, 0), ValueError, "confidence=0:"),
+    (lambda: st.wilson_interval(7, 10, NAN), ValueError, "confidence=nan"),
+    (lambda: st.wilson_interval(7, 10, "95%"), TypeError, "confidence must be a number, not str"),
+]
+
+
+@pytest.mark.parametrize("call, error, message", BAD_CONFIDENCE)
+def test_bad_confidence_says_what_was_given(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_limits_are_allowed_only_if_closed(value):
+    checks.require_number("share", value, 0, 1, closed=True)
+    with pytest.raises(ValueError, match=rf"share={value}: give a number between 0 and 1$"):
+        checks.require_number("share", value, 0, 1)
+
+
+@pytest.mark.parametrize("values", [[1, 0.5, True], (1, 0.5, np.True_), iter([np.int64(1), np.float32(0.5), 1])])
+def test_numbers_of_any_type_become_floats(values):
+    assert checks.numbers("scores", values).tolist() == [1.0, 0.5, 1.0]
+
+
+def test_missing_labels_become_none_where_they_may_be_missing():
+    assert checks.labels("ratings", ["x", None, NAN, np.nan, 0], missing=True) == ["x", None, None, None, 0]
+
+
+def test_clusters_are_numbered_as_they_appear():
+    assert checks.groups(["b", "a", "b", "c"], 4).tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("confidence, least", [(0.95, 40), (0.9, 20), (0.5, 4)])  # one resample beyond each limit
+def test_the_fewest_resamples(confidence, least):
+    checks.require_bootstrap(confidence, least)
+    with pytest.raises(ValueError, match=f"give {least} or more"):
+        checks.require_bootstrap(confidence, least - 1)

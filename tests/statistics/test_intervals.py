@@ -1,0 +1,163 @@
+"""Proportions and means: closed forms, plain formulas as oracles, simulated coverage, warnings and errors."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statistics_cases import CLUSTERS, NAN, SCORES, Z, covered, limits, warned_at, written_at
+
+from nbhelpers import statistics as st
+from nbhelpers.statistics.intervals import percentiles
+
+
+@pytest.mark.parametrize(
+    "successes, n, low, high",
+    [
+        (7, 10, 0.396778, 0.892209),  # the interval every textbook prints
+        (0, 10, 0.0, Z**2 / (10 + Z**2)),  # closed form at the edge: z^2 / (n + z^2)
+        (10, 10, 10 / (10 + Z**2), 1.0),
+        (0, 7, 0.0, Z**2 / (7 + Z**2)),  # low is exactly 0; other libraries give 3e-17
+        (1, 1, 1 / (1 + Z**2), 1.0),
+    ],
+)
+def test_wilson(successes, n, low, high):
+    result = st.wilson_interval(successes, n)
+    assert result.estimate == successes / n
+    assert limits(result) == pytest.approx((low, high), abs=1e-6)
+    assert (result.low == 0) == (successes == 0)
+    assert result.standard_error is None and result.p_value is None
+
+
+def test_an_interval_prints_itself_briefly():
+    assert str(st.wilson_interval(7, 10)) == "0.700 [0.397, 0.892]"
+    assert str(st.items_needed(0.5, 1)) == "34 [34, 34]"
+
+
+@pytest.mark.parametrize(
+    "options, error, reach",
+    [
+        ({"method": "normal"}, 0.182981, Z),  # sd / sqrt(n)
+        ({}, 0.182981, stats.t.ppf(0.975, 7)),
+        ({"clusters": CLUSTERS}, 0.177466, stats.t.ppf(0.975, 2)),  # with C / (C - 1); 3 clusters, 2 degrees of freedom
+        ({"clusters": CLUSTERS, "method": "normal"}, 0.177466, Z),
+        ({"clusters": CLUSTERS, "small_sample": False}, 0.144900, stats.t.ppf(0.975, 2)),  # Miller (2024)
+        ({"clusters": range(8)}, 0.182981, stats.t.ppf(0.975, 7)),  # every item is its own cluster: as without clusters
+        ({"confidence": 0.8}, 0.182981, stats.t.ppf(0.9, 7)),
+    ],
+)
+def test_mean_plus_or_minus_a_multiple_of_the_standard_error(options, error, reach):
+    result = st.mean_interval(SCORES, **options)
+    assert result.estimate == 0.625
+    assert result.standard_error == pytest.approx(error, abs=1e-6)
+    assert limits(result) == pytest.approx((0.625 - reach * error, 0.625 + reach * error), abs=1e-5)
+
+
+def test_clusters_of_equal_size_are_as_good_as_their_means():
+    scores = np.random.default_rng(1).random((7, 5))
+    result = st.mean_interval(scores.ravel(), np.repeat(list("gfedcba"), 5))
+    assert result.standard_error == pytest.approx(scores.mean(axis=1).std(ddof=1) / math.sqrt(7))
+
+
+def test_wilson_of_scores_is_wilson_of_counts():
+    assert st.mean_interval(np.array(SCORES, dtype=bool), method="wilson") == st.wilson_interval(5, 8)
+
+
+def test_bootstrap_resamples_items():
+    scores = np.random.default_rng(2).random(50)
+    result = st.mean_interval(scores, method="bootstrap", resamples=5_000)
+    means = np.random.default_rng(3).choice(scores, (20_000, 50)).mean(axis=1)  # plain resampling, another seed
+    assert limits(result) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.005)
+    assert result.standard_error == pytest.approx(
+        scores.std() / math.sqrt(50), rel=0.03
+    )  # the exact value, with ddof 0
+    assert result == st.mean_interval(scores, method="bootstrap", resamples=5_000)
+    assert result != st.mean_interval(scores, method="bootstrap", resamples=5_000, seed=1)
+
+
+def test_bootstrap_resamples_whole_clusters():
+    """One cluster is all right, one all wrong. A resample holds one of them twice or both: its mean is 0, 0.5 or 1."""
+    scores, clusters = [1] * 20 + [0] * 20, ["a"] * 20 + ["b"] * 20
+    assert limits(st.mean_interval(scores, clusters, "bootstrap")) == (0.0, 1.0)
+    low, high = limits(st.mean_interval(scores, method="bootstrap"))
+    assert 0.3 < low < 0.4 and 0.6 < high < 0.7
+
+
+@pytest.mark.parametrize("method", ["normal", "t", "bootstrap"])
+def test_no_width_is_not_passed_off_as_certainty(method):
+    with pytest.warns(UserWarning, match=r"around 0\.1 has no width, .* too few items"):
+        result = st.mean_interval([0.1] * 9, method=method)
+    assert limits(result) == pytest.approx((0.1, 0.1))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: st.mean_interval([0.1] * 9),
+        lambda: st.mean_interval([0.1] * 9, method="normal"),
+        lambda: st.mean_interval([0.1] * 9, method="bootstrap"),
+    ],
+)
+def test_the_warning_points_at_the_caller(call):
+    assert warned_at(call) == [written_at(call)]
+
+
+@pytest.mark.parametrize("count, low, high", [(1_001, 25, 975), (101, 2, 98), (2, 0, 1)])  # 2.5 % on each side, or less
+def test_percentiles_leave_out_equal_shares(count, low, high):
+    values = np.random.default_rng(15).permutation(count).astype(float)
+    assert percentiles(values, 0.95, worst=(-math.inf, math.inf)) == (low, high)
+
+
+def test_coverage_of_a_clustered_mean():
+    """12 passages with 2 to 9 questions each; the questions of a passage share its difficulty."""
+    rng = np.random.default_rng(10)
+    sizes = np.array([2, 3, 4, 5, 6, 7, 8, 9, 3, 5, 6, 4])
+    clusters = np.repeat(np.arange(12), sizes)
+    experiments = []
+    for _ in range(2_000):
+        experiments.append(0.5 + rng.normal(0, 0.1, 12)[clusters] + rng.normal(0, 0.2, len(clusters)))
+    assert 0.93 <= covered([st.mean_interval(e, clusters) for e in experiments], 0.5) <= 0.97
+    # Clusters, t and the small-sample correction are all needed.
+    assert covered([st.mean_interval(e) for e in experiments], 0.5) < 0.85
+    assert covered([st.mean_interval(e, clusters, "normal", small_sample=False) for e in experiments], 0.5) < 0.925
+
+
+BAD_INPUT = [
+    (lambda: st.wilson_interval(11, 10), ValueError, "11 of 10 is not a proportion"),
+    (lambda: st.wilson_interval(-1, 10), ValueError, "successes=-1: give 0 or more"),
+    (lambda: st.wilson_interval(0, 0), ValueError, "n=0: give 1 or more"),
+    (lambda: st.wilson_interval(7.5, 10), TypeError, "successes must be a whole number, not float: 7.5"),
+    (lambda: st.wilson_interval("7", 10), TypeError, "successes must be a whole number, not str"),
+    (lambda: st.mean_interval([]), ValueError, "scores is empty: give 2 or more"),
+    (lambda: st.mean_interval([1]), ValueError, "scores holds 1 item: give 2 or more"),
+    (lambda: st.mean_interval("1101"), TypeError, "scores must be a list or an array .* not '1101'"),
+    (lambda: st.mean_interval({0, 1}), TypeError, "scores must be a list or an array"),
+    (lambda: st.mean_interval({"q1": 1, "q2": 0}), TypeError, "scores must be a list or an array"),
+    (lambda: st.mean_interval(0.7), TypeError, "scores must be a list or an array .* not 0.7"),
+    (lambda: st.mean_interval([1, "1"]), TypeError, "scores must hold numbers, and item 1 is str: '1'"),
+    (lambda: st.mean_interval([1, None]), TypeError, "item 1 is NoneType"),
+    (lambda: st.mean_interval(np.ones((2, 2))), TypeError, "item 0 is ndarray"),
+    (lambda: st.mean_interval([1, NAN]), ValueError, "item 1 of scores is nan: leave the item out"),
+    (lambda: st.mean_interval([1, math.inf]), ValueError, "item 1 of scores is inf"),
+    (lambda: st.mean_interval(SCORES, method="z"), ValueError, "method='z' is unknown: give 'normal', 't'"),
+    (lambda: st.mean_interval(SCORES, CLUSTERS, "wilson"), ValueError, "belong to no clusters"),
+    (lambda: st.mean_interval([0.5, 1], method="wilson"), ValueError, "scores of 0 and 1"),
+    (lambda: st.mean_interval(SCORES, "aaabbbcc"), TypeError, "clusters must be a list"),
+    (lambda: st.mean_interval(SCORES, list("aab")), ValueError, "clusters has 3 items, and there are 8 scores"),
+    (lambda: st.mean_interval(SCORES, ["a"] * 8), ValueError, "all items are in one cluster"),
+    (lambda: st.mean_interval(SCORES, [*"aaabbbc", None]), ValueError, "item 7 of clusters has no label"),
+    (lambda: st.mean_interval(SCORES, [*"aaabbbc", NAN]), ValueError, "item 7 of clusters has no label"),
+    (lambda: st.mean_interval(SCORES, [[1]] * 8), TypeError, "item 0 of clusters is list"),
+    (lambda: st.mean_interval(SCORES, method="bootstrap", resamples=39), ValueError, "resamples=39 .* give 40 or more"),
+    (
+        lambda: st.mean_interval(SCORES, method="bootstrap", resamples=1e3),
+        TypeError,
+        "resamples must be a whole number",
+    ),
+]
+
+
+@pytest.mark.parametrize("call, error, message", BAD_INPUT)
+def test_bad_input_says_what_was_given(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
