@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tqdm import tqdm
 
-from .chats import Chat, check_chat, render_chat
-from .engine import group_by_length
+from .chats import Chat
+from .engine import continue_prompts
 from .models import LanguageModel
-from .sampling import before_stop, check_sampling
-from .tokens import encode_with_spans, own_prefix, tokens_text, with_context
-
-if TYPE_CHECKING:
-    import torch
+from .prompts import read_prompts
+from .sampling import before_stop, check_sampling, generator_of
+from .tokens import encode_with_spans, require_rows, tokens_text, with_context
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,7 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     stop: str | Sequence[str] = (),
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     token_budget: int | None = None,
     progress: bool = False,
 ) -> list[Generation]:
@@ -75,6 +73,8 @@ def generate(
         other prompts nor the batches change what is sampled for it.
     stop : str or sequence of str
         Generation stops when the text contains one of these, and the text ends before it.
+    chat_template_kwargs : mapping, optional
+        For the chat template: ``{"enable_thinking": False}``.
     token_budget : int, optional
         Tokens in a finished batch, padding included.
     progress : bool
@@ -92,104 +92,41 @@ def generate(
         If `prompts` is a single string, or an item is neither a string nor a list of messages.
     ValueError
         If a number is out of range, a stop string or a chat is empty, the tokenizer has no chat template, prompt and
-        new tokens are longer than the model's context, or the model returns NaN.
+        new tokens are longer than the model's context, a token has no row in the model, the model is not causal, or it
+        returns NaN.
 
     Notes
     -----
-    The model's own settings for `generate` (repetition penalties, top-p) are not used.
+    The model's own settings for `generate` (repetition penalties, top-p) are not used. Prompts run together, padded on
+    the left, if a trial on this model has given the same numbers so as alone; if not, only prompts of one length do, or
+    none.
     Used in the chapters "BLEU" and "ROUGE".
     """
-    import torch
-
-    rows, stops = _check(lm, prompts, max_new_tokens, temperature, seed, stop)
+    stops = check_sampling(max_new_tokens, temperature, seed, stop)
+    rows = _encode_prompts(lm, prompts, max_new_tokens, chat_template_kwargs)
     ends = _end_tokens(lm)
-    budget = token_budget or (4_096 if lm.device.type == "cpu" else 65_536)
-    results: list[Generation | None] = [None] * len(rows)
-    generators = [torch.Generator().manual_seed(seed * 1_000_003 + i) for i in range(len(rows))]
-    with torch.inference_mode(), _plain_settings(lm), tqdm(total=len(rows), disable=not progress) as bar:
-        for batch in group_by_length([len(row) + max_new_tokens for row in rows], budget):
-            mine = [rows[i] for i in batch]
-            written = _write(lm, mine, max_new_tokens, temperature, [generators[i] for i in batch], ends, stops)
-            for i, generation in zip(batch, written, strict=True):
-                results[i] = generation
-            bar.update(len(batch))
-    return results
 
+    def is_end(written: list[int]) -> bool:
+        return written[-1] in ends or (bool(stops) and any(s in tokens_text(lm, written) for s in stops))
 
-def _write(
-    lm: LanguageModel,
-    rows: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    temperature: float,
-    generators: Sequence[torch.Generator],
-    ends: Sequence[int],
-    stops: Sequence[str],
-) -> list[Generation]:
-    """One batch, padded on the left, so that every row continues at the same position."""
-    import torch
-
-    length = max(map(len, rows))
-    pad = ends[0] if ends else 0
-    ids = torch.tensor([[pad] * (length - len(row)) + list(row) for row in rows])  # (batch, positions)
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    chosen: list[torch.Tensor] = []
-    logprobs: list[torch.Tensor] = []
-    done: list[Literal["stop"] | None] = [None] * len(rows)
-    sizes = [max_new_tokens] * len(rows)
-
-    def choose(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        logits = scores.float()  # (batch, vocabulary)
-        if not logits.isfinite().any(-1).all() or logits.isnan().any():
-            raise ValueError(
-                f"the model returned NaN or infinity: its weights are damaged, or {lm.dtype} is too narrow for it "
-                '(try load_model(..., dtype="float32"))'
-            )
-        wanted = logits
-        if temperature > 0:
-            # The argmax of the logits plus Gumbel noise is a sample from their softmax (Gumbel, 1954).
-            noise = torch.stack([torch.rand(logits.shape[1], generator=g, dtype=torch.float64) for g in generators])
-            wanted = logits.double() / temperature - (-noise.log()).log().to(logits.device)
-        token = wanted.argmax(-1)
-        logprobs.append((logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)).cpu())
-        chosen.append(token.cpu())
-        # `generate` takes the argmax of what it gets back: the token chosen here.
-        return torch.zeros_like(scores).scatter_(-1, token[:, None], 1.0)
-
-    def finished(input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
-        written = torch.stack(chosen, 1).tolist()
-        for i, tokens in enumerate(written):
-            if done[i] is None and (tokens[-1] in ends or any(s in tokens_text(lm, tokens) for s in stops)):
-                done[i], sizes[i] = "stop", len(tokens)
-        return torch.tensor([reason is not None for reason in done], device=input_ids.device)
-
-    lm.model.generate(
-        ids.to(lm.device),
-        attention_mask=mask.to(lm.device),
-        max_new_tokens=max_new_tokens,
-        pad_token_id=pad,
-        logits_processor=[choose],
-        stopping_criteria=[finished],
-    )
-    tokens, nats = torch.stack(chosen, 1).tolist(), torch.stack(logprobs, 1).tolist()
+    with tqdm(total=len(rows), disable=not progress) as bar:
+        written = continue_prompts(
+            lm,
+            rows,
+            int(max_new_tokens),
+            temperature=float(temperature),
+            generators=[generator_of(seed, i) for i in range(len(rows))],
+            pad=ends[0] if ends else 0,
+            is_end=is_end,
+            token_budget=token_budget,
+            advance=bar.update,
+        )
     results = []
-    for i, size in enumerate(sizes):
-        mine = tokens[i][:size]
-        text = tokens_text(lm, mine[:-1] if mine[-1] in ends else mine)
-        results.append(Generation(before_stop(text, stops), tuple(mine), tuple(nats[i][:size]), done[i] or "length"))
+    for found in written:
+        ids = found.token_ids[:-1] if found.token_ids[-1] in ends else found.token_ids
+        text = before_stop(tokens_text(lm, ids), stops)
+        results.append(Generation(text, found.token_ids, found.logprobs, "stop" if found.ended else "length"))
     return results
-
-
-@contextmanager
-def _plain_settings(lm: LanguageModel) -> Iterator[None]:
-    """Within this context, the model's own settings for `generate` do not apply."""
-    from transformers import GenerationConfig
-
-    own = lm.model.generation_config
-    lm.model.generation_config = GenerationConfig(do_sample=False, use_cache=True)
-    try:
-        yield
-    finally:
-        lm.model.generation_config = own
 
 
 def _end_tokens(lm: LanguageModel) -> list[int]:
@@ -199,34 +136,27 @@ def _end_tokens(lm: LanguageModel) -> list[int]:
     return sorted({end for end in ends if end is not None})
 
 
-def _check(
+def _encode_prompts(
     lm: LanguageModel,
     prompts: Iterable[str | Chat],
     max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    stop: str | Sequence[str],
-) -> tuple[list[tuple[int, ...]], list[str]]:
-    """The token ids of every prompt and the stop strings, or a clear error."""
+    chat_template_kwargs: Mapping[str, Any] | None,
+) -> list[tuple[int, ...]]:
+    """The token ids of every prompt, or a clear error."""
     if isinstance(prompts, str):
         raise TypeError(f"prompts is a single string: for one prompt give a list of one, [{prompts!r:.60}]")
-    stops = check_sampling(max_new_tokens, temperature, seed, stop)
-    prefix = own_prefix(lm.tokenizer)
     rows = []
-    for number, prompt in enumerate(prompts):
+    for number, prompt in enumerate(read_prompts(lm, prompts, "prompt {}", chat_template_kwargs)):
         name = f"prompt {number}"
-        if isinstance(prompt, str):
-            ids, _ = encode_with_spans(lm, prompt)
-            row = ids if prefix and ids[: len(prefix)] == prefix else prefix + ids
-            row = row or with_context(lm, (), 0, prefix, name)[0]  # nothing at all: begin after BOS, else EOS
-        else:
-            check_chat(prompt, name, "a string or a list of messages")
-            row = tuple(lm.tokenizer(render_chat(lm, prompt, name), add_special_tokens=False)["input_ids"])
+        ids, _ = encode_with_spans(lm, prompt.text)
+        row = ids if ids[: len(prompt.prefix)] == prompt.prefix else prompt.prefix + ids
+        row = row or with_context(lm, (), 0, prompt.prefix, name)[0]  # nothing at all: begin after BOS, else EOS
         limit = lm.context_length
         if limit is not None and len(row) + max_new_tokens > limit:
             raise ValueError(
                 f"{name} is {len(row)} tokens long; with max_new_tokens={max_new_tokens} that is more than the {limit} "
                 f"which {lm.name!r} can read: shorten either"
             )
+        require_rows(lm, row, name)
         rows.append(row)
-    return rows, stops
+    return rows

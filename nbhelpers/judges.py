@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from .chats import Chat, render_chat
+from .alternatives import tokens_needed, verdict_mass
+from .boundary import encode_apart, encode_items
+from .chats import Chat
 from .generation import generate
 from .models import LanguageModel
-from .scoring import score_answers
-from .servers import Endpoint, complete
+from .prompts import Prompt, read_prompts
+from .scoring import score_items
+from .servers import Endpoint, Reply, complete
 
 ALTERNATIVES = 20  # as many as OpenAI's servers give for a token
+
+# Of the probability of all verdicts, what may be on tokens that could not be read to their end.
+MOST_UNRESOLVED = 0.01
+
+# From a reply to the verdict in it, or None.
+Finder = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of one reply: log-probabilities of the verdicts in nats, or the reason why there are none."""
+
+    logprobs: tuple[float, ...] | None = None
+    outside: float | None = None
+    reply: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """One written reply, or the reason why there is none."""
+
+    text: str | None
+    problem: str | None = None
 
 
 class Judge(Protocol):
@@ -21,19 +49,37 @@ class Judge(Protocol):
 
     @property
     def control_tokens(self) -> Sequence[str]:
-        """Texts that the judge reads as special tokens, so that nothing under judgement may contain them."""
+        """Texts that the judge reads as control tokens, so that nothing under judgement may contain them."""
 
-    def verdict_log_probabilities(
-        self, chats: Sequence[Chat], verdicts: Sequence[str], progress: bool
-    ) -> list[list[float]]:
-        """For each chat, the log-probability of each verdict as the beginning of the reply, in nats."""
+    def weigh(self, chats: Sequence[Chat], verdicts: Sequence[str], progress: bool) -> list[Reading]:
+        """How probable each verdict is as the beginning of the reply to each chat."""
 
-    def write(self, chats: Sequence[Chat], max_new_tokens: int, progress: bool) -> list[str]:
-        """The reply to each chat, decoded greedily."""
+    def weigh_after_reasoning(
+        self, chats: Sequence[Chat], verdicts: Sequence[str], max_new_tokens: int, find: Finder, progress: bool
+    ) -> list[Reading]:
+        """The same where the judge, having written what it likes, states its verdict."""
+
+    def write(
+        self, chats: Sequence[Chat], max_new_tokens: int, temperature: float, seed: int, progress: bool
+    ) -> list[Written]:
+        """The reply to each chat."""
 
 
-def as_judge(model: LanguageModel | Endpoint) -> Judge:
-    return ServedJudge(model) if isinstance(model, Endpoint) else LocalJudge(model)
+def as_judge(
+    model: LanguageModel | Endpoint,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+) -> Judge:
+    if isinstance(model, Endpoint):
+        if chat_template_kwargs is not None:
+            raise ValueError(
+                "chat_template_kwargs are for a model in memory: a server renders chats itself. Many take "
+                'extra_body={"chat_template_kwargs": {...}}'
+            )
+        return ServedJudge(model, extra_body)
+    if extra_body is not None:
+        raise ValueError("extra_body is for a server: give chat_template_kwargs to a model in memory")
+    return LocalJudge(model, chat_template_kwargs)
 
 
 @dataclass(frozen=True)
@@ -41,63 +87,165 @@ class LocalJudge:
     """A model in memory. Without a chat template it reads plain text that ends in "Verdict:"."""
 
     lm: LanguageModel
+    chat_template_kwargs: Mapping[str, Any] | None = None
 
     @property
     def control_tokens(self) -> Sequence[str]:
-        return self.lm.tokenizer.all_special_tokens
+        added = (token.content for token in self.lm.tokenizer.added_tokens_decoder.values())
+        return list(dict.fromkeys([*self.lm.tokenizer.all_special_tokens, *added]))
 
-    def verdict_log_probabilities(
-        self, chats: Sequence[Chat], verdicts: Sequence[str], progress: bool
-    ) -> list[list[float]]:
+    def weigh(self, chats: Sequence[Chat], verdicts: Sequence[str], progress: bool) -> list[Reading]:
         """One scoring call for all chats, each followed by each verdict."""
+        prompts = self._prompts(chats)
+        repeated = [prompt for prompt in prompts for _ in verdicts]
         if self.lm.tokenizer.chat_template:
-            prompts = [render_chat(self.lm, chat, f"item {number}") for number, chat in enumerate(chats)]
-            answers = list(verdicts)
+            # A reply is a text of its own: its first token is one that begins a text.
+            items = encode_apart(self.lm, repeated, list(verdicts) * len(prompts), as_written=False)
         else:
-            prompts = [_plain_text(chat) for chat in chats]
-            answers = [f" {verdict}" for verdict in verdicts]
-        scores = score_answers(
+            answers = [f" {verdict}" for verdict in verdicts] * len(prompts)
+            items = encode_items(self.lm, repeated, answers, "joint")
+        scores = score_items(self.lm, list(items), progress=progress)
+        _require_no_shared_beginning(verdicts, [score.token_ids for score in scores[: len(verdicts)]])
+        totals = [score.total for score in scores]
+        return [Reading(tuple(totals[i : i + len(verdicts)])) for i in range(0, len(totals), len(verdicts))]
+
+    def weigh_after_reasoning(
+        self, chats: Sequence[Chat], verdicts: Sequence[str], max_new_tokens: int, find: Finder, progress: bool
+    ) -> list[Reading]:
+        written = self.write(chats, max_new_tokens, 0.0, 0, progress)
+        places = [_last_mention(reply.text, find(reply.text)) for reply in written]
+        read = [i for i, place in enumerate(places) if place is not None]
+        prompts = self._prompts(chats)
+        before = [Prompt(prompts[i].text + written[i].text[: places[i]], prompts[i].prefix) for i in read]
+        repeated = [prompt for prompt in before for _ in verdicts]
+        items = encode_items(self.lm, repeated, list(verdicts) * len(before), "joint")
+        totals = [score.total for score in score_items(self.lm, list(items), progress=progress)]
+        readings = [Reading(reply=reply.text) for reply in written]
+        for number, i in enumerate(read):
+            start = number * len(verdicts)
+            readings[i] = Reading(tuple(totals[start : start + len(verdicts)]), reply=written[i].text)
+        return readings
+
+    def write(
+        self, chats: Sequence[Chat], max_new_tokens: int, temperature: float, seed: int, progress: bool
+    ) -> list[Written]:
+        prompts = chats if self.lm.tokenizer.chat_template else [_plain_text(chat) for chat in chats]
+        replies = generate(
             self.lm,
-            [prompt for prompt in prompts for _ in answers],
-            [answer for _ in prompts for answer in answers],
-            boundary="split",
+            prompts,
+            max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            chat_template_kwargs=self.chat_template_kwargs,
             progress=progress,
         )
-        per_chat = [scores[start : start + len(answers)] for start in range(0, len(scores), len(answers))]
-        if per_chat:
-            _require_no_shared_beginning(verdicts, [score.token_ids for score in per_chat[0]])
-        return [[score.total for score in some] for some in per_chat]
+        return [Written(reply.text) for reply in replies]
 
-    def write(self, chats: Sequence[Chat], max_new_tokens: int, progress: bool) -> list[str]:
-        prompts = chats if self.lm.tokenizer.chat_template else [_plain_text(chat) for chat in chats]
-        return [reply.text for reply in generate(self.lm, prompts, max_new_tokens, progress=progress)]
+    def _prompts(self, chats: Sequence[Chat]) -> list[Prompt]:
+        texts = chats if self.lm.tokenizer.chat_template else [_plain_text(chat) for chat in chats]
+        return read_prompts(self.lm, texts, "item {}", self.chat_template_kwargs)
 
 
 @dataclass(frozen=True)
 class ServedJudge:
-    """A model behind a server, which knows its own special tokens and does not tell."""
+    """A model behind a server, which knows its own control tokens and does not tell."""
 
     endpoint: Endpoint
+    extra_body: Mapping[str, Any] | None = None
+    control_tokens: Sequence[str] = field(default=(), init=False)
 
-    @property
-    def control_tokens(self) -> Sequence[str]:
-        return ()
+    def weigh(self, chats: Sequence[Chat], verdicts: Sequence[str], progress: bool) -> list[Reading]:
+        replies = self._complete(chats, tokens_needed(verdicts), progress)
+        return [_reading(reply, 0, verdicts, None) for reply in replies]
 
-    def verdict_log_probabilities(
-        self, chats: Sequence[Chat], verdicts: Sequence[str], progress: bool
-    ) -> list[list[float]]:
-        """From the most likely first tokens of the replies; " A" and "A" both count as "A", others as impossible."""
-        results = []
-        for reply in complete(self.endpoint, chats, 1, top_logprobs=ALTERNATIVES, progress=progress):
-            mass = dict.fromkeys(verdicts, 0.0)
-            for token, logprob in reply.alternatives[0] if reply.alternatives else ():
-                if token.strip() in mass:
-                    mass[token.strip()] += math.exp(logprob)
-            results.append([math.log(m) if m else -math.inf for m in mass.values()])
-        return results
+    def weigh_after_reasoning(
+        self, chats: Sequence[Chat], verdicts: Sequence[str], max_new_tokens: int, find: Finder, progress: bool
+    ) -> list[Reading]:
+        readings = []
+        for reply in self._complete(chats, max_new_tokens, progress):
+            place = None if reply.text is None else _last_mention(reply.text, find(reply.text))
+            if place is None:
+                readings.append(Reading(reply=reply.text, problem=reply.problem))
+                continue
+            first = _token_at(reply, place)
+            if first is None:
+                problem = "the server's tokens do not spell its reply, so that the verdict's is not to be found"
+                readings.append(Reading(reply=reply.text, problem=problem))
+            else:
+                readings.append(_reading(reply, first, verdicts, reply.text))
+        return readings
 
-    def write(self, chats: Sequence[Chat], max_new_tokens: int, progress: bool) -> list[str]:
-        return [reply.text for reply in complete(self.endpoint, chats, max_new_tokens, progress=progress)]
+    def write(
+        self, chats: Sequence[Chat], max_new_tokens: int, temperature: float, seed: int, progress: bool
+    ) -> list[Written]:
+        replies = complete(
+            self.endpoint,
+            chats,
+            max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            extra_body=self.extra_body,
+            progress=progress,
+        )
+        return [Written(reply.text, reply.problem) for reply in replies]
+
+    def _complete(self, chats: Sequence[Chat], max_new_tokens: int, progress: bool) -> list[Reply]:
+        alternatives = min(ALTERNATIVES, self.endpoint.top_logprobs_limit)
+        return complete(
+            self.endpoint,
+            chats,
+            max_new_tokens,
+            top_logprobs=alternatives,
+            extra_body=self.extra_body,
+            progress=progress,
+        )
+
+
+def _reading(reply: Reply, first: int, verdicts: Sequence[str], shown: str | None) -> Reading:
+    """The verdicts' probabilities at token `first` of a server's reply."""
+    if reply.text is None:
+        return Reading(problem=reply.problem)
+    found = verdict_mass(
+        reply.tokens[first:],
+        reply.logprobs[first:],
+        reply.alternatives[first:],
+        verdicts,
+        finished=reply.finish_reason == "stop",
+    )
+    total = math.fsum(found.probabilities)
+    outside = min(1.0, max(0.0, 1 - total))
+    if found.unresolved > MOST_UNRESOLVED * (total + found.unresolved):
+        problem = (
+            f"a probability of {found.unresolved:.2f} is on tokens such as {found.unresolved_token!r}, which begin a "
+            "verdict and may begin others: use verdicts that differ from the first token on"
+        )
+    elif outside > total:
+        problem = f"no verdict is likely: {outside:.0%} of the probability is outside of {', '.join(verdicts)}"
+    else:
+        logprobs = tuple(math.log(p) if p > 0 else -math.inf for p in found.probabilities)
+        return Reading(logprobs, reply=shown)
+    return Reading(outside=outside, reply=shown, problem=problem)
+
+
+def _last_mention(text: str | None, verdict: str | None) -> int | None:
+    """Where a text last names the verdict as a word of its own."""
+    if text is None or verdict is None:
+        return None
+    case = re.IGNORECASE if len(verdict) > 1 else 0
+    mentions = list(re.finditer(rf"(?<!\w){re.escape(verdict)}(?!\w)", text, case))
+    return mentions[-1].start() if mentions else None
+
+
+def _token_at(reply: Reply, place: int) -> int | None:
+    """The index of the token that holds the character `place` of the reply's text."""
+    spelled = 0
+    for index, token in enumerate(reply.tokens):
+        if not reply.text.startswith(token, spelled):
+            return None
+        spelled += len(token)
+        if spelled > place:
+            return index
+    return None
 
 
 def _plain_text(chat: Chat) -> str:
@@ -107,8 +255,9 @@ def _plain_text(chat: Chat) -> str:
 
 
 def _require_no_shared_beginning(verdicts: Sequence[str], token_ids: Sequence[tuple[int, ...]]) -> None:
-    for one, ids in zip(verdicts, token_ids, strict=True):
-        for other, longer in zip(verdicts, token_ids, strict=True):
+    pairs = list(zip(verdicts, token_ids, strict=False))  # no chats, no scores
+    for one, ids in pairs:
+        for other, longer in pairs:
             if one != other and longer[: len(ids)] == ids:
                 raise ValueError(
                     f"the verdict {one!r} begins the verdict {other!r}, so that its probability holds the other's: use "

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
 from .engine import LOG_PROBABILITIES, Request, score_requests
 from .models import LanguageModel
-from .tokens import encode_with_spans, own_prefix, require_text, with_context
+from .tokens import encode_with_spans, own_prefix, require_rows, require_text, with_context
 from .units import bits_per_byte_of, perplexity_of
 
 
@@ -123,6 +124,7 @@ def perplexity(
         require_text(one, name)
         ids, spans = encode_with_spans(lm, one)
         row, first = with_context(lm, ids, 0, prefix, name)
+        require_rows(lm, row, name)
         first_token = lm.tokenizer.decode(row[:first])
         # A start token that the text itself brings is context: its characters do not count either.
         unscored = len(ids) - (len(row) - first)
@@ -180,12 +182,12 @@ def _check_windows(lm: LanguageModel, window: int | None, stride: int | None) ->
     if window is None:
         window = lm.context_length or 2_048
     limit = lm.context_length or window
-    if not isinstance(window, int) or not 1 <= window <= limit:
+    if not isinstance(window, Integral) or not 1 <= window <= limit:
         raise ValueError(f"window={window!r}: {lm.name!r} reads from 1 to {limit} tokens at once")
     if stride is None:
         stride = max(1, window // 2)
-    if not isinstance(stride, int) or not 1 <= stride <= window:
+    if not isinstance(stride, Integral) or not 1 <= stride <= window:
         raise ValueError(
             f"stride={stride!r} with window={window}: give 1 to {window}, or tokens would be skipped between windows"
         )
-    return window, stride
+    return int(window), int(stride)

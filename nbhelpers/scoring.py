@@ -6,16 +6,27 @@ All log-probabilities are natural logarithms (nats), computed in float32 as ``lo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .boundary import Boundary, Item, encode_items, pair_up
+from .chats import Chat
 from .engine import LOG_PROBABILITIES, Engine, Reduction, Request, score_requests, split
 from .models import LanguageModel
-from .tokens import encode_with_spans, own_prefix, require_fit, require_text, span_texts, token_text, with_context
+from .tokens import (
+    encode_with_spans,
+    own_prefix,
+    require_fit,
+    require_rows,
+    require_text,
+    span_texts,
+    token_text,
+    with_context,
+)
 from .units import bits_per_byte_of, perplexity_of
 
 if TYPE_CHECKING:
@@ -29,7 +40,7 @@ class AnswerScore:
     Attributes
     ----------
     prompt : str
-        What the answer was conditioned on.
+        What the answer was conditioned on; a chat as its template renders it.
     answer : str
         What was scored.
     token_ids : tuple of int
@@ -118,10 +129,11 @@ class TokenScore:
 
 def score_answers(
     lm: LanguageModel,
-    prompts: str | Iterable[str],
+    prompts: str | Chat | Iterable[str | Chat],
     answers: Iterable[str],
     *,
     boundary: Boundary = "joint",
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     engine: Engine = "auto",
     token_budget: int | None = None,
     progress: bool = False,
@@ -131,15 +143,19 @@ def score_answers(
     Parameters
     ----------
     lm : LanguageModel
-    prompts : str or iterable of str
-        One prompt per answer, or a single one for all of them. An empty prompt asks how likely the answer is with
-        nothing before it; the tokenizer's BOS token (else EOS) then stands in for the missing context.
+    prompts : str, chat, or iterable of them
+        One prompt per answer, or a single one for all of them. A chat is a list of messages,
+        ``{"role": "user", "content": "Hello"}``; the tokenizer's chat template renders it, up to where the reply
+        begins. An empty prompt asks how likely the answer is with nothing before it; the tokenizer's BOS token (else
+        EOS) then stands in for the missing context.
     answers : iterable of str
         As many as prompts. A leading space belongs to the answer: " Paris", not "Paris", follows "is".
     boundary : "joint" or "split"
         "joint" encodes prompt + answer at once, as the model met text in training, and scores the tokens that
         overlap the answer's characters; one that straddles the boundary is scored whole and reported in
         `merged_boundary`. "split" encodes the two separately and joins the tokens.
+    chat_template_kwargs : mapping, optional
+        For the chat template: ``{"enable_thinking": False}``.
     engine : "auto", "packed" or "plain"
         "packed" computes every distinct prefix once, however many requests share it. "plain" runs the requests beside
         each other. "auto" packs where it pays, once it has seen on this model that both give the same numbers, and
@@ -157,17 +173,18 @@ def score_answers(
     Raises
     ------
     TypeError
-        If `answers` is a single string, or an item is not a string.
+        If `answers` is a single string, an answer is not a string, or a prompt is neither a string nor a chat.
     ValueError
-        If the lengths differ, an answer is empty, prompt and answer are longer than the model's context, nothing
-        precedes the answer and the tokenizer has neither BOS nor EOS, the tokenizer changes a text that is encoded
-        in two parts (boundary="split"), the model is not causal, or it returns NaN.
+        If the lengths differ, an answer is empty, prompt and answer are longer than the model's context, a token has no
+        row in the model, nothing precedes the answer and the tokenizer has neither BOS nor EOS, the tokenizer changes a
+        text that is encoded in two parts (boundary="split"), there is a chat and no template for it, the model is not
+        causal, or it returns NaN.
 
     Notes
     -----
     Special tokens: a text gets the special tokens the tokenizer adds by default (BOS for Llama, none for GPT-2), unless
-    it already begins with them, as a rendered chat may. Special tokens written out in a text, such as ``<|im_end|>``,
-    are read as such.
+    it already begins with them. A chat gets those that its template writes, and no others. Special tokens written out
+    in a text, such as ``<|im_end|>``, are read as such.
 
     Spaces at a prompt's end: put them at the front of the answers instead. A space joins the token of a following word
     (" Paris") but often stays a token of its own before a digit. There it belongs to the prompt, so that after "is "
@@ -177,8 +194,20 @@ def score_answers(
 
     Explained in the chapter "Scoring Answers".
     """
-    prompts, answers = pair_up(prompts, answers)
+    prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
     items = list(encode_items(lm, prompts, answers, boundary))
+    return score_items(lm, items, engine=engine, token_budget=token_budget, progress=progress)
+
+
+def score_items(
+    lm: LanguageModel,
+    items: Sequence[Item],
+    *,
+    engine: Engine = "auto",
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> list[AnswerScore]:
+    """:func:`score_answers` of items that are encoded already."""
     if not items:
         return []
     # Equal requests are computed once, under the name of the first item that asks.
@@ -237,13 +266,14 @@ def token_scores(lm: LanguageModel, text: str, *, top: int = 5) -> list[TokenSco
     :func:`nbhelpers.token_heatmap` draws the result. Explained in the chapter "Perplexity".
     """
     require_text(text, "text")
-    if not isinstance(top, int) or top < 1:
+    if not isinstance(top, Integral) or top < 1:
         raise ValueError(f"top={top!r}: give the number of alternatives to keep, 1 or more")
     ids, spans = encode_with_spans(lm, text)
     row, first = with_context(lm, ids, 0, own_prefix(lm.tokenizer), "the text")
+    require_rows(lm, row, "the text")
     require_fit(lm, row, "the text")
     request = Request(np.array(row, dtype=np.int32), first)
-    reduction = Reduction(lambda logits, targets: _token_columns(logits, targets, top))
+    reduction = Reduction(lambda logits, targets: _token_columns(logits, targets, int(top)))
     columns = score_requests(lm, [request], reduction, lambda _: "the text")
     logprobs, ranks, entropies, best, best_ids = (column.tolist() for column in columns)
     # A start token that the text itself brings is context: it has no score.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .models import LanguageModel
+from .models import LanguageModel, vocabulary_rows
 from .warn import warn_caller
 
 if TYPE_CHECKING:
@@ -30,15 +31,22 @@ def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], Sp
 
 def encode_each(lm: LanguageModel, texts: Iterable[str]) -> Iterator[tuple[tuple[int, ...], Spans]]:
     """:func:`encode_with_spans` of each text, in batches."""
-    remaining = iter(texts)
+    remaining, piece_of = iter(texts), _piece_of(lm)
     while batch := list(islice(remaining, ENCODED_TOGETHER)):
         encoded = lm.tokenizer(batch, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         for text, ids, reported in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             _warn_of_unknown(lm, text, ids)
-            yield tuple(ids), _without_gaps(lm, text, ids, reported)
+            yield tuple(ids), _without_gaps(piece_of, text, ids, reported)
 
 
-def _without_gaps(lm: LanguageModel, text: str, ids: Sequence[int], reported: Sequence[tuple[int, int]]) -> Spans:
+def _piece_of(lm: LanguageModel) -> Callable[[int], str]:
+    """The text of a token, decoded once: a text has many tokens and few different ones."""
+    return cache(lambda token_id: token_text(lm, token_id))
+
+
+def _without_gaps(
+    piece_of: Callable[[int], str], text: str, ids: Sequence[int], reported: Sequence[tuple[int, int]]
+) -> Spans:
     """The spans that the tokenizer reports, extended over what it left out."""
     ends = [0, *(end for _, end in reported)]
     if ends[-1] == len(text) and all(
@@ -47,7 +55,7 @@ def _without_gaps(lm: LanguageModel, text: str, ids: Sequence[int], reported: Se
         return list(reported)
     spans, covered = [], 0
     for token_id, (start, end) in zip(ids, reported, strict=True):
-        piece = token_text(lm, token_id)
+        piece = piece_of(token_id)
         if piece and "\ufffd" not in piece and text.startswith(piece, covered):
             start, end = covered, covered + len(piece)
         spans.append((min(start, covered), max(end, covered)))
@@ -66,12 +74,11 @@ def _warn_of_unknown(lm: LanguageModel, text: str, ids: Sequence[int]) -> None:
 
 def span_texts(lm: LanguageModel, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     """The text of each token: its piece of `text`, unless it is only a part of a character."""
-    pieces = []
+    piece_of, pieces = _piece_of(lm), []
     for token_id, (start, end) in zip(ids, spans, strict=True):
-        piece = text[start:end]
-        if not piece.isascii() and "\ufffd" in (part := token_text(lm, token_id)):
-            piece = part
-        pieces.append(piece)
+        covered = text[start:end]
+        is_part = not covered.isascii() and "\ufffd" in piece_of(token_id)
+        pieces.append(piece_of(token_id) if is_part else covered)
     return tuple(pieces)
 
 
@@ -133,6 +140,19 @@ def require_text(text: Any, name: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} is not valid Unicode ({error}): decode it with the right encoding first") from None
+
+
+def require_rows(lm: LanguageModel, ids: Sequence[int], name: str) -> None:
+    """A clear error if a token has no row in the model: its neighbours' numbers would be read, or none."""
+    rows = vocabulary_rows(lm)
+    highest = max(ids)
+    if highest >= rows:
+        token = lm.tokenizer.convert_ids_to_tokens(highest)
+        raise ValueError(
+            f"{name} holds the token {token!r} with id {highest}, and {lm.name!r} has rows for {rows} ids while its "
+            f"tokenizer has {len(lm.tokenizer)} tokens: call model.resize_token_embeddings(len(tokenizer)) and train "
+            "the new rows, or leave the token out"
+        )
 
 
 def require_fit(lm: LanguageModel, ids: Sequence[int], name: str) -> None:

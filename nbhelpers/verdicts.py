@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 from .templates import Template
@@ -28,7 +29,12 @@ class Verdict:
     outside : float or None
         The probability of all replies that begin with no legal verdict: what the judge would rather have said.
     reply : str or None
-        What the judge wrote, if the verdict was parsed from text.
+        What the judge wrote, if it was let to write; of several draws, the first.
+    problem : str or None
+        Why there is no verdict, where it is more than a reply that holds none: a refusal, a filter, reasoning that was
+        cut off, probability that could not be told apart.
+    draws : tuple of (str or None)
+        The verdict of each draw, if the judge was asked several times. `verdict` is then the one given most often.
     """
 
     verdict: str | None
@@ -37,17 +43,22 @@ class Verdict:
     probabilities: tuple[float, ...] | None = None
     outside: float | None = None
     reply: str | None = None
+    problem: str | None = None
+    draws: tuple[str | None, ...] = ()
+
+    @property
+    def flip_rate(self) -> float | None:
+        """Share of the pairs of draws that disagree. None for fewer than two draws; without a verdict counts as one."""
+        pairs = list(combinations(self.draws, 2))
+        return sum(one != other for one, other in pairs) / len(pairs) if pairs else None
 
 
 def from_log_probabilities(template: Template, logprobs: Sequence[float]) -> Verdict:
     """The verdict of a judge whose replies begin with the template's verdicts with these log-probabilities, in nats.
 
-    Normalised without underflow: all verdicts may be very unlikely, and one of them still the likeliest. Where none has
-    any probability, there is no verdict.
+    Normalised without underflow: all verdicts may be very unlikely, and one of them still the likeliest.
     """
     top = max(logprobs)
-    if top == -math.inf:
-        return Verdict(None, None, None, outside=1.0)
     weights = [math.exp(logprob - top) for logprob in logprobs]
     probabilities = tuple(weight / math.fsum(weights) for weight in weights)
     score = math.fsum(p * value for p, value in zip(probabilities, template.values, strict=True))

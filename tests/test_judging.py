@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 import nbhelpers as nb
 from nbhelpers import judging
@@ -72,7 +73,7 @@ def test_a_tokenizer_without_chat_template_gets_a_plain_text(gpt2):
     "call, error, message",
     [
         (lambda lm: judge(lm, "Is it good?", [ITEM]), TypeError, "must be a Template"),
-        (lambda lm: judge(lm, YES_NO, [ITEM], read="guess"), ValueError, "'probability' or 'text'"),
+        (lambda lm: judge(lm, YES_NO, [ITEM], read="guess"), ValueError, "give 'probability', 'text' or 'reasoned'"),
         (lambda lm: judge(lm, YES_NO, [ITEM, {"question": "2 + 2?"}]), ValueError, "item 1 has no 'answer'"),
         (lambda lm: judge(lm, YES_NO, [{**ITEM, "answer": 4}]), TypeError, "must be a string, not int"),
         (lambda lm: judge(lm, YES_NO, ["Honey."]), TypeError, "must be a mapping"),
@@ -95,3 +96,110 @@ def test_bad_input_is_named(embedded, call, error, message):
 
 def test_nothing_to_judge_is_no_verdict(embedded):
     assert judge(embedded, YES_NO, []) == [] and judge_pairs(embedded, PAIR, []) == []
+
+
+@pytest.fixture
+def chatty(sentencepiece_like):
+    """Llama 2's way: a tokenizer that puts a space before every text, and a chat template that brings its own BOS."""
+    lm = sentencepiece_like
+    before = lm.tokenizer.chat_template
+    lm.tokenizer.chat_template = (
+        "<s>{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}{% if thinking %}think {% endif %}[reply]"
+    )
+    yield lm
+    lm.tokenizer.chat_template = before
+
+
+def test_a_verdict_is_the_token_with_which_a_reply_begins(chatty):
+    template = Template("{answer} return?", ("the", "ret"), (1, 0))
+    (verdict,) = judge(chatty, template, [{"answer": "Paris"}])
+    prompt = chatty.tokenizer("<s>[user] Paris return? [reply]", add_special_tokens=False)["input_ids"]
+    logits = chatty.model(torch.tensor([prompt])).logits[0, -1].double()
+    ids = [chatty.tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("the", "ret")]
+    assert [chatty.tokenizer.convert_ids_to_tokens(i)[0][0] for i in ids] == ["▁", "▁"]
+    if all(len(i) == 1 for i in ids):
+        p = logits.softmax(-1)[[i[0] for i in ids]]
+        assert verdict.probabilities == pytest.approx((p / p.sum()).tolist(), abs=1e-4)
+    else:
+        assert verdict.probabilities is not None
+
+
+def test_one_chat_has_one_rendering_for_all(chatty):
+    """The same chat after the same BOS, whoever hands it to the model."""
+    chat = [{"role": "user", "content": "the capital of France is"}]
+    text = "<s>[user] the capital of France is [reply]"
+    (scored,) = nb.score_answers(chatty, chat, [" Paris"])
+    assert scored.prompt == text
+    ids = chatty.tokenizer(text + " Paris", add_special_tokens=False)["input_ids"]
+    table = chatty.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    begin = len(ids) - len(scored.token_ids)
+    expected = [table[i - 1, ids[i]].item() for i in range(begin, len(ids))]
+    assert scored.logprobs == pytest.approx(expected, abs=1e-4)
+    (written,) = nb.generate(chatty, [chat], 1)
+    first = chatty.model(torch.tensor([chatty.tokenizer(text, add_special_tokens=False)["input_ids"]])).logits[0, -1]
+    assert written.token_ids == (first.argmax().item(),)
+    assert written.total == pytest.approx(first.double().log_softmax(-1).max().item(), abs=1e-4)
+
+
+def test_options_reach_the_chat_template(chatty):
+    chat = [{"role": "user", "content": "the capital"}]
+    options = {"chat_template_kwargs": {"thinking": True}}
+    assert nb.score_answers(chatty, [chat], [" of"], **options)[0].prompt == "<s>[user] the capital think [reply]"
+    template = Template("{answer}", ("the", "ret"), (1, 0))
+    bare, thinking = (judge(chatty, template, [{"answer": "of"}], **o)[0] for o in ({}, options))
+    assert bare.probabilities != thinking.probabilities
+    assert nb.generate(chatty, [chat], 4) != nb.generate(chatty, [chat], 4, **options)
+    for call in (
+        lambda bad: nb.score_answers(chatty, [chat], ["x"], chat_template_kwargs=bad),
+        lambda bad: nb.generate(chatty, [chat], 4, chat_template_kwargs=bad),
+        lambda bad: judge(chatty, template, [{"answer": "of"}], chat_template_kwargs=bad),
+    ):
+        for bad in (["thinking"], {"tokenize": True}, {3: 4}):
+            with pytest.raises(TypeError, match="chat_template_kwargs must be a mapping"):
+                call(bad)
+
+
+def test_several_draws_give_a_majority_and_a_flip_rate(gpt2, monkeypatch):
+    replies = iter(["A", "B", "B", "A", "nothing", "A", "A", "A", "B"])
+    asked = []
+
+    def generate(lm, prompts, max_new_tokens, **options):
+        asked.append(options["seed"])
+        return [nb.Generation(next(replies), (1,), (0.0,), "stop") for _ in prompts]
+
+    monkeypatch.setattr("nbhelpers.judges.generate", generate)
+    template = Template("{answer}", ("A", "B"), (1, 0))
+    items = [{"answer": str(i)} for i in range(3)]
+    found = judge(gpt2, template, items, read="text", draws=3, temperature=0.7, seed=10)
+    assert asked == [10, 11, 12]
+    assert [v.draws for v in found] == [("A", "A", "A"), ("B", None, "A"), ("B", "A", "B")]
+    assert [v.verdict for v in found] == ["A", None, "B"]
+    assert [v.score for v in found] == [1.0, None, pytest.approx(1 / 3)]
+    assert [v.flip_rate for v in found] == [0, 1, pytest.approx(2 / 3)]
+    assert nb.Verdict("A", 1.0, 1.0).flip_rate is None
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"draws": 0}, "draws=0: give how often"),
+        ({"draws": 3}, "every draw would be the same"),
+        ({"draws": 3, "read": "text"}, "give read='text' and a temperature above 0|Give read='text'"),
+        ({"read": "text", "temperature": -1}, "temperature=-1"),
+    ],
+)
+def test_draws_that_could_not_differ_are_refused(gpt2, options, message):
+    with pytest.raises(ValueError, match=message):
+        judge(gpt2, Template("{answer}", ("A", "B"), (1, 0)), [ITEM], **options)
+
+
+def test_a_local_judge_that_reasons_is_read_where_it_states_its_verdict(gpt2, monkeypatch):
+    written = "<think>A?</think> So: B"
+    monkeypatch.setattr(
+        "nbhelpers.judges.generate",
+        lambda lm, prompts, *a, **o: [nb.Generation(written, (1,), (0.0,), "stop") for _ in prompts],
+    )
+    (verdict,) = judge(gpt2, Template("{answer}?", ("A", "B"), (1, 0)), [ITEM], read="reasoned")
+    a, b = nb.score_answers(gpt2, "Honey.?\n\nVerdict:<think>A?</think> So: ", ["A", "B"])
+    assert math.log(verdict.probabilities[0] / verdict.probabilities[1]) == pytest.approx(a.total - b.total, abs=1e-3)
+    assert verdict.reply == written

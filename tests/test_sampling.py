@@ -1,10 +1,12 @@
 """What may be asked of a generation, and where a stop string cuts."""
 
 import math
+import time
 
+import numpy as np
 import pytest
 
-from nbhelpers.sampling import before_stop, check_sampling
+from nbhelpers.sampling import before_stop, check_sampling, generator_of
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,15 @@ def test_an_option_out_of_range_is_named(options, error, message):
 )
 def test_a_text_ends_before_the_first_stop_string(text, stops, expected):
     assert before_stop(text, stops) == expected
+
+
+@pytest.mark.parametrize("seed", [0, np.int64(3), np.uint64(2**63), time.time_ns(), 10**40, -1, True])
+def test_any_whole_number_is_a_seed(seed):
+    assert check_sampling(np.int32(4), np.float32(0.5), seed, ()) == []
+    assert generator_of(seed, 0).random() == generator_of(int(seed), 0).random()
+
+
+def test_no_two_items_share_their_random_numbers():
+    seeds = [0, 1, 2, 1_000_003, 2**32, 2**32 + 1, 2**64, -1, -(2**32)]
+    drawn = {(seed, index): generator_of(seed, index).random() for seed in seeds for index in (0, 1, 2, 1_000_003)}
+    assert len(set(drawn.values())) == len(drawn)

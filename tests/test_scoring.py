@@ -80,7 +80,7 @@ def test_duplicates_are_computed_once(gpt2, monkeypatch):
     seen = []
     original = plain._score_batch
     monkeypatch.setattr(
-        plain, "_score_batch", lambda lm, some, reduction: seen.extend(some) or original(lm, some, reduction)
+        plain, "_score_batch", lambda lm, head, some, how: seen.extend(some) or original(lm, head, some, how)
     )
     scores = nb.score_answers(gpt2, "The end", [".", "?", ".", "."], engine="plain")
     assert len(seen) == 2
@@ -149,7 +149,7 @@ def test_without_bos_and_eos_an_empty_prompt_is_an_error_and_another_is_not():
         (["The"], ["a", "b"], {}, ValueError, "1 prompts and 2 answers"),
         ("The", ["a", ""], {}, ValueError, "the answer of item 1 is empty"),
         ("The", ["a", None], {}, TypeError, "the answer of item 1 must be a string, not NoneType"),
-        (["The", 7], ["a", "b"], {}, TypeError, "the prompt of item 1 must be a string, not int"),
+        (["The", 7], ["a", "b"], {}, TypeError, "the prompt of item 1 must be a string or a list of messages"),
         ("The", ["a\ud800"], {}, ValueError, "the answer of item 0 is not valid Unicode"),
         ("The", ["a"], {"boundary": "loose"}, ValueError, "boundary='loose' is unknown: give 'joint' or 'split'"),
         ("The", ["a"], {"token_budget": 0}, ValueError, "token_budget=0"),

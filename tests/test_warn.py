@@ -24,7 +24,7 @@ def short_of_memory(monkeypatch) -> nb.LanguageModel:
     original = lm.model.model.forward
 
     def forward(*arguments, **options):
-        if options["input_ids"].numel() > 20:
+        if options.get("input_ids", *arguments[:1]).numel() > 20:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(*arguments, **options)
 

@@ -85,8 +85,11 @@ def model_of(architecture: str, **options):
     """A small random-weight model by the name of its class in transformers."""
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
-    config = getattr(transformers, f"{architecture}Config")(vocab_size=len(tokenizer), **TOKENS, **options)
-    model = getattr(transformers, f"{architecture}ForCausalLM")(config)
+    config = getattr(transformers, f"{architecture.removesuffix('LMHead')}Config")(
+        vocab_size=len(tokenizer), **TOKENS, **options
+    )
+    kind = f"{architecture}Model" if architecture.endswith("LMHead") else f"{architecture}ForCausalLM"
+    model = getattr(transformers, kind)(config)
     return nb.wrap_model(model, tokenizer, architecture)
 
 

@@ -6,20 +6,23 @@ how a model is run (trees, caches, slices of the head) stays in here.
 
 From the bottom up: `batches` has the shared types, `memory` the budgets; `capabilities` says what a model supports;
 `head` turns hidden states into numbers; `plain` is the reference engine; `packed` reads each distinct prefix once, with
-`prefix_tree`, `attention` and `path_cache`; `verify` compares the two; `run` chooses.
+`prefix_tree`, `attention` and `path_cache`; `verify` compares the two; `run` chooses. `decoding` continues prompts, and
+`padding` finds out whether they may be padded on the left.
 """
 
-from .batches import Columns, Request, group_by_length, split
+from .batches import Columns, Request, split
+from .decoding import Continuation, continue_prompts
 from .head import LOG_PROBABILITIES, Reduction
 from .run import Engine, score_requests
 
 __all__ = [
     "LOG_PROBABILITIES",
     "Columns",
+    "Continuation",
     "Engine",
     "Reduction",
     "Request",
-    "group_by_length",
+    "continue_prompts",
     "score_requests",
     "split",
 ]

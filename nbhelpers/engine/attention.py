@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from threading import RLock
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +16,87 @@ if TYPE_CHECKING:
 # Queries that attend together. Smaller blocks skip more keys and use a CPU less well.
 ATTENTION_BLOCK = 128
 
-# The name under which transformers knows `_block_attention`.
-IN_BLOCKS = "nbhelpers_blocks"
-_IN_BLOCKS_LOCK = RLock()
+# What a block of queries needs: the block, the keys that any of them may see, and what to add to their scores.
+Block = tuple[slice, "torch.Tensor", "torch.Tensor"]
+
+
+class _ThisThread(threading.local):
+    """Whether this thread is reading a tree, and the blocks of the last mask: all layers of a model get the same."""
+
+    in_blocks = False
+    mask: torch.Tensor | None = None
+    blocks: tuple[Block, ...] = ()
+
+
+class _Registered:
+    """What transformers knows as "sdpa" while any thread reads a tree: ours, which calls the original for the others.
+
+    The name in the model's configuration stays as it is, so that other threads, copies and pickles of the model see no
+    difference, and an interruption leaves nothing behind on it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.readers = 0
+        self.original: Callable[..., Any] | None = None
+
+    def enter(self) -> None:
+        from transformers import AttentionInterface
+
+        with self.lock:
+            self.readers += 1
+            if AttentionInterface()["sdpa"] is not _sdpa_or_blocks:
+                self.original = AttentionInterface()["sdpa"]
+                AttentionInterface.register("sdpa", _sdpa_or_blocks)
+
+    def leave(self) -> None:
+        from transformers import AttentionInterface
+
+        with self.lock:
+            self.readers -= 1
+            if self.readers == 0 and AttentionInterface()["sdpa"] is _sdpa_or_blocks:
+                AttentionInterface.register("sdpa", self.original)
+
+    def forget_readers(self) -> None:
+        """In a forked process no thread is reading, and nobody will release the lock."""
+        self.lock = threading.Lock()
+        self.readers = 0
+
+
+_this_thread = _ThisThread()
+_registered = _Registered()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_registered.forget_readers)
 
 
 @contextmanager
 def attention_in_blocks(model: PreTrainedModel, on_cpu: bool) -> Iterator[None]:
-    """Within this context, the model's attention skips what a tree's mask hides from a whole block of queries.
+    """Within this context, this thread's attention skips what a tree's mask hides from a whole block of queries.
 
     A CPU spends as much time on a masked key as on any other, and most of a wide tree is hidden from each token.
     """
-    from transformers import AttentionInterface, AttentionMaskInterface
-
-    config = model.config.get_text_config()
-    if not on_cpu or config._attn_implementation not in ("sdpa", IN_BLOCKS):
+    if not on_cpu or model.config.get_text_config()._attn_implementation != "sdpa":
         yield
         return
-    # Other threads may use the model at the same time. Their masks are sdpa's, and sdpa still computes them.
-    AttentionInterface.register(IN_BLOCKS, _block_attention)
-    AttentionMaskInterface.register(IN_BLOCKS, AttentionMaskInterface()["sdpa"])
-    with _IN_BLOCKS_LOCK:
-        config._attn_implementation = IN_BLOCKS
-        try:
-            yield
-        finally:
-            config._attn_implementation = "sdpa"
-            _key_blocks.cache_clear()
+    _registered.enter()
+    try:
+        _this_thread.in_blocks = True
+        yield
+    finally:
+        _this_thread.in_blocks, _this_thread.mask, _this_thread.blocks = False, None, ()
+        _registered.leave()
+
+
+def _sdpa_or_blocks(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    attend = _block_attention if _this_thread.in_blocks else _registered.original
+    return attend(module, query, key, value, attention_mask, **options)
 
 
 def _block_attention(
@@ -76,20 +130,21 @@ def _block_attention(
     return torch.cat(attended, 1), None  # (1, queries, heads, width)
 
 
-@lru_cache(maxsize=1)
-def _key_blocks(mask: torch.Tensor, group: int, dtype: torch.dtype) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+def _key_blocks(mask: torch.Tensor, group: int, dtype: torch.dtype) -> tuple[Block, ...]:
     """For each block of queries: the block, the keys that any of them may see, and what to add to their scores.
 
-    What is added is 0 or -inf, (1, 1, group * block, visible keys), repeated for the `group` query heads of a key
-    head. All layers of a model get the same mask object, so caching the last result is enough.
+    What is added is 0 or -inf, (1, 1, group * block, visible keys), repeated for the `group` query heads of a key head.
     """
     import torch
 
+    if _this_thread.mask is mask:
+        return _this_thread.blocks
     blocks = []
     for begin in range(0, mask.shape[2], ATTENTION_BLOCK):
         block = slice(begin, begin + ATTENTION_BLOCK)
         visible = mask[0, 0, block].any(0).nonzero()[:, 0]
         hidden = ~mask[:, :, block, visible]
-        added = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -torch.inf)
+        added = torch.zeros(hidden.shape, dtype=dtype, device=mask.device).masked_fill_(hidden, -torch.inf)
         blocks.append((block, visible, added.repeat(1, 1, group, 1)))
-    return blocks
+    _this_thread.mask, _this_thread.blocks = mask, tuple(blocks)
+    return _this_thread.blocks

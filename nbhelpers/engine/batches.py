@@ -66,7 +66,7 @@ def scatter(columns: Columns, total: int, positions: np.ndarray, found: Columns)
     """
     import torch
 
-    columns = columns or tuple(torch.empty(total, *part.shape[1:], dtype=part.dtype) for part in found)
+    columns = columns or tuple(torch.empty(total, *part.shape[1:], dtype=part.dtype, device="cpu") for part in found)
     for column, part in zip(columns, found, strict=True):
         column[torch.from_numpy(positions)] = part.cpu()
     return columns

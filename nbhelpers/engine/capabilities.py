@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from .attention import IN_BLOCKS
+from .memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+
+# What models raise when they cannot read what they are given.
+UNREADABLE = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
 class CannotPack(Exception):
@@ -20,13 +24,45 @@ def weights_dtype(model: PreTrainedModel) -> torch.dtype:
     return model.get_input_embeddings().weight.dtype
 
 
-def fingerprint(model: PreTrainedModel) -> tuple[str, ...]:
-    """What a trial's result depends on. When the configuration or the precision changes, the trial is repeated."""
-    attention = str(model.config.get_text_config()._attn_implementation)
-    return type(model).__name__, model.config.to_json_string(use_diff=False), attention, str(weights_dtype(model))
+def drops_out(model: PreTrainedModel) -> bool:
+    """Whether the model, or a part of it that has dropout, is in training mode."""
+    parts = (module for module in model.modules() if module.training)
+    return model.training or any("dropout" in " ".join((type(part).__name__, *vars(part))).lower() for part in parts)
 
 
-_SEPARABLE: WeakKeyDictionary[Any, tuple[tuple[str, ...], bool]] = WeakKeyDictionary()
+Fingerprint = tuple[Any, ...]
+
+# What PEFT's layers switch on and off, or change in place.
+_ADAPTER_STATE = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
+
+
+def fingerprint(model: PreTrainedModel) -> Fingerprint:
+    """Everything that can change what a trial found: when any of it changes, the trial is repeated.
+
+    That is the configuration, the precision, which modules there are, hooks on any of them, a `forward` of its own that
+    somebody has put on one, and adapters that are switched on or off. Weights do not count: a trial is about what is
+    computed from them.
+    """
+    from torch.nn.modules import module as torch_module
+
+    altered = [tuple(torch_module._global_forward_hooks), tuple(torch_module._global_forward_pre_hooks)]
+    modules = list(model.modules())
+    for number, module in enumerate(modules):
+        own = vars(module)
+        hooks = (*own["_forward_hooks"], *own["_forward_pre_hooks"])
+        adapter = [repr(own[name]) for name in _ADAPTER_STATE if name in own]
+        if hooks or adapter or "forward" in own:
+            altered.append((number, hooks, id(own.get("forward")), *adapter))
+    return (
+        model.config.to_json_string(use_diff=False),
+        str(model.config.get_text_config()._attn_implementation),
+        str(weights_dtype(model)),
+        tuple(map(id, modules)),
+        tuple(altered),
+    )
+
+
+_SEPARABLE: WeakKeyDictionary[Any, tuple[Fingerprint, bool]] = WeakKeyDictionary()
 
 
 def separable_head(model: PreTrainedModel) -> torch.nn.Module | None:
@@ -41,9 +77,11 @@ def separable_head(model: PreTrainedModel) -> torch.nn.Module | None:
         If the logits depend on later tokens (BERT): such a model has no log-probability of a text.
     """
     current = fingerprint(model)
-    if _SEPARABLE.get(model, ((), False))[0] != current:
-        _SEPARABLE[model] = (current, _head_is_separable(model))
-    return model.get_output_embeddings() if _SEPARABLE[model][1] else None
+    known, separable = _SEPARABLE.get(model, ((), False))
+    if known != current:
+        separable = _head_is_separable(model)
+        _SEPARABLE[model] = current, separable
+    return model.get_output_embeddings() if separable else None
 
 
 def _head_is_separable(model: PreTrainedModel) -> bool:
@@ -67,7 +105,22 @@ def _head_is_separable(model: PreTrainedModel) -> bool:
         hidden = getattr(model.base_model(input_ids=probe, use_cache=False), "last_hidden_state", None)
         if head is None or hidden is None:
             return False
-        return torch.equal(head(hidden).float().to(logits.device), logits)
+        try:
+            projected = head(hidden).float().to(logits.device)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            return False  # something stands between body and head, such as a projection to another width (RemBERT)
+        return torch.equal(projected, logits)
+
+
+def within_rounding(apart: torch.Tensor, model: PreTrainedModel) -> bool:
+    """Whether log-probabilities that differ by `apart`, in nats, differ by rounding only.
+
+    Rounding in float32 is below 1e-5. In bfloat16 it is 0.02 in the mean of many tokens and may reach 0.2 for one.
+    """
+    exact = weights_dtype(model).itemsize >= 4
+    return apart.max().item() <= (1e-3 if exact else 0.5) and apart.mean().item() <= 0.1 * (1 + 4 / len(apart))
 
 
 def positions_depend_on_length(model: PreTrainedModel) -> bool:
@@ -88,7 +141,7 @@ def attention_span(model: PreTrainedModel) -> int | None:
 def require_tree_attention(model: PreTrainedModel, longest: int) -> None:
     """Raise CannotPack if the configuration rules out a tree of requests of up to `longest` tokens."""
     config = model.config.get_text_config()
-    if config._attn_implementation not in ("sdpa", "eager", IN_BLOCKS):
+    if config._attn_implementation not in ("sdpa", "eager"):
         raise CannotPack(f"its attention ({config._attn_implementation}) takes no tree mask")
     alibi = getattr(config, "alibi", False) or getattr(config, "position_embedding_type", "") == "alibi"
     if alibi or config.model_type in ("bloom", "mpt", "gpt_neo"):

@@ -102,8 +102,9 @@ def log_probabilities_in_slices(
     width = _slice_size(states)[1]
     begins = range(0, len(head.weight), width)
     # One row per slice. Preallocated, for the reason given at `batches.scatter`.
-    chosen = torch.empty(len(begins), len(which), device=states.device)
-    normalisers, highest = torch.empty(2, len(begins), len(states), device=states.device)
+    exact = {"dtype": torch.float32, "device": states.device}
+    chosen = torch.empty(len(begins), len(which), **exact)
+    normalisers, highest = torch.empty(2, len(begins), len(states), **exact)
     likeliest = torch.empty(len(begins), len(states), dtype=torch.long, device=states.device)
     for i, begin in enumerate(begins):
         words = slice(begin, begin + width)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models import LanguageModel
-from .attention import IN_BLOCKS, attention_in_blocks
+from .attention import attention_in_blocks
 from .batches import Columns, Request, scatter, slice_between
 from .capabilities import separable_head, weights_dtype
 from .head import Reduction, reduce_states
@@ -86,7 +86,7 @@ def _read_chunk(
     import torch
 
     mask = torch.from_numpy(chunk_mask(tree, chunk))[None, None].to(lm.device)  # (1, 1, nodes, path + nodes)
-    if lm.model.config.get_text_config()._attn_implementation not in ("sdpa", IN_BLOCKS):
+    if lm.model.config.get_text_config()._attn_implementation != "sdpa":
         # Other implementations add the mask to the attention scores.
         dtype = weights_dtype(lm.model)
         mask = torch.zeros(mask.shape, dtype=dtype, device=lm.device).masked_fill_(~mask, torch.finfo(dtype).min)

@@ -36,34 +36,37 @@ def score_plain(
     """
     begins = offsets(requests)
     equal = positions_depend_on_length(lm.model)
+    head = separable_head(lm.model)
     columns: Columns = ()
     for batch in group_by_length([request.read for request in requests], token_budget, equal):
         positions = np.concatenate([np.arange(begins[i], begins[i + 1]) for i in batch])
-        found = _score_batch(lm, [requests[i] for i in batch], reduction)
+        found = _score_batch(lm, head, [requests[i] for i in batch], reduction)
         check(positions, found)
         columns = scatter(columns, begins[-1], positions, found)
         advance(sum(requests[i].read for i in batch))
     return columns
 
 
-def _score_batch(lm: LanguageModel, requests: Sequence[Request], reduction: Reduction) -> Columns:
+def _score_batch(
+    lm: LanguageModel, head: torch.nn.Module | None, requests: Sequence[Request], reduction: Reduction
+) -> Columns:
     """One forward pass, one row per request. Padding on the right is invisible to a causal model."""
     import torch
 
-    lengths = torch.tensor([request.read for request in requests])
-    inputs = torch.zeros(len(requests), int(lengths.max()), dtype=torch.long)  # (batch, positions)
+    # Everything is put together on the CPU, whatever torch's default device is, and goes to the model in one go.
+    lengths = torch.tensor([request.read for request in requests], device="cpu")
+    inputs = torch.zeros(len(requests), int(lengths.max()), dtype=torch.long, device="cpu")  # (batch, positions)
     for row, request in enumerate(requests):
         inputs[row, : request.read] = torch.from_numpy(request.ids[:-1])
-    mask = (torch.arange(inputs.shape[1]) < lengths[:, None]).long()
+    mask = (torch.arange(inputs.shape[1], device="cpu") < lengths[:, None]).long()
     # The logits that predict token t are at position t - 1.
-    at_row = torch.cat([torch.full((request.scored,), row) for row, request in enumerate(requests)])
-    at_position = torch.cat([torch.arange(request.first - 1, request.read) for request in requests])
-    targets = torch.cat([torch.from_numpy(request.ids[request.first :]).long() for request in requests])
+    at_row = torch.from_numpy(np.repeat(np.arange(len(requests)), [request.scored for request in requests]))
+    at_position = torch.from_numpy(np.concatenate([np.arange(r.first - 1, r.read) for r in requests]))
+    targets = torch.from_numpy(np.concatenate([r.ids[r.first :] for r in requests])).long()
 
     forward = {"input_ids": inputs.to(lm.device), "use_cache": False}
     if not mask.all():
         forward["attention_mask"] = mask.to(lm.device)
-    head = separable_head(lm.model)
     if head is None:
         states = _logits_at(lm.model, forward, at_row, at_position)  # (scored, vocabulary)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -12,11 +13,12 @@ from tqdm import tqdm
 from ..models import LanguageModel
 from ..warn import warn_caller
 from .batches import Columns, Request, offsets
-from .capabilities import CannotPack
+from .capabilities import CannotPack, drops_out
 from .head import Reduction
 from .memory import default_budget, halve_until_it_fits, keep_freed_memory
 from .packed import request_tree
 from .plain import score_plain
+from .precision import exact_inference
 from .prefix_tree import PrefixTree
 from .verify import require_packing, score_packed_and_check
 
@@ -62,11 +64,9 @@ def score_requests(
         If the model is in training mode, not causal or returns NaN, an option is out of range, or packing was asked
         for and does not work with this model.
     """
-    import torch
-
-    if lm.model.training:
+    if drops_out(lm.model):
         raise ValueError("the model is in training mode, where dropout changes every score: call lm.model.eval()")
-    if token_budget is not None and (not isinstance(token_budget, int) or token_budget < 1):
+    if token_budget is not None and (not isinstance(token_budget, Integral) or token_budget < 1):
         raise ValueError(f"token_budget={token_budget!r}: give the number of tokens in a forward pass, 1 or more")
     if engine not in ("auto", "packed", "plain"):
         raise ValueError(f"engine={engine!r} is unknown: give 'auto', 'packed' or 'plain'")
@@ -85,7 +85,7 @@ def score_requests(
     if on_cpu:
         keep_freed_memory()
     tree = None if engine == "plain" else _tree_worth_packing(requests, always=engine == "packed")
-    with torch.inference_mode(), tqdm(unit="tok", unit_scale=True, disable=not progress) as bar:
+    with exact_inference(lm.device), tqdm(unit="tok", unit_scale=True, disable=not progress) as bar:
 
         def attempt(budget: int) -> Columns:
             if tree is not None:

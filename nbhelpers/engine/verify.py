@@ -12,7 +12,15 @@ import numpy as np
 
 from ..models import LanguageModel
 from .batches import Columns, Request, offsets
-from .capabilities import CannotPack, attention_span, fingerprint, require_tree_attention, weights_dtype
+from .capabilities import (
+    UNREADABLE,
+    CannotPack,
+    Fingerprint,
+    attention_span,
+    fingerprint,
+    require_tree_attention,
+    within_rounding,
+)
 from .head import LOG_PROBABILITIES, Reduction
 from .memory import is_out_of_memory
 from .packed import request_tree, score_packed
@@ -28,9 +36,6 @@ TRIAL_LENGTH = 48
 # Runs of this many requests or more have one of them scored by both engines.
 SPOT_CHECK_FROM = 8
 
-# What models raise when they cannot read a tree.
-_UNREADABLE = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -38,7 +43,7 @@ class Trial:
 
     Attributes
     ----------
-    fingerprint : tuple of str
+    fingerprint : tuple
         What the model was like at the time.
     problem : str or None
         Why it cannot be packed.
@@ -46,7 +51,7 @@ class Trial:
         The longest request and the widest tree that came out right.
     """
 
-    fingerprint: tuple[str, ...]
+    fingerprint: Fingerprint
     problem: str | None
     length: int
     nodes: int = 0
@@ -127,11 +132,8 @@ def require_agreement(lm: LanguageModel, requests: Sequence[Request], packed: to
     # Any layout gets the first tokens right. Only the later half shows a difference.
     late = np.concatenate([np.arange(request.scored) >= request.scored // 2 for request in requests])
     apart = (packed - plain).abs()[late]
-    mean, worst = apart.mean().item(), apart.max().item()
-    # Rounding in float32 is below 1e-5. In bfloat16 it is 0.02 in the mean of many tokens and may reach 0.2 for one.
-    exact = weights_dtype(lm.model).itemsize >= 4
-    if worst > (1e-3 if exact else 0.5) or mean > 0.1 * (1 + 4 / len(apart)):
-        raise CannotPack(f"packed, it gives other numbers (by up to {worst:.2g} nats)")
+    if not within_rounding(apart, lm.model):
+        raise CannotPack(f"packed, it gives other numbers (by up to {apart.max().item():.2g} nats)")
 
 
 @contextmanager
@@ -139,7 +141,7 @@ def _unreadable_means_cannot_pack(what: str) -> Iterator[None]:
     """Turn the errors of a model that cannot read a tree into CannotPack; running out of memory is no such error."""
     try:
         yield
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if is_out_of_memory(error):
             raise
         reason = f"it cannot read {what} ({type(error).__name__}: {str(error)[:100]})"

@@ -57,9 +57,10 @@ def test_many_answers_after_one_prompt_ask_for_its_logits_once(gpt2, monkeypatch
     seen = []
     original = gpt2.model.lm_head.forward
     letters = [f" {letter}" for letter in "ABCDEFGHIJ"]
-    nb.score_answers(gpt2, "The end", letters, engine="packed")
     monkeypatch.setattr(gpt2.model.lm_head, "forward", lambda x: seen.append(len(x)) or original(x))
-    monkeypatch.setattr(verify, "SPOT_CHECK_FROM", 100)  # or one row is read a second time
+    nb.score_answers(gpt2, "The end", letters, engine="packed")  # the first call tries the engine out
+    seen.clear()
+    monkeypatch.setattr(verify, "SPOT_CHECK_FROM", 100)  # or one request is read a second time
     monkeypatch.setattr(head, "LOGIT_ROWS", 3)  # fewer than the answers: the pairs of one node are split, too
     scores = nb.score_answers(gpt2, "The end", letters, engine="packed")
     distinct = {

@@ -1,0 +1,129 @@
+"""Token ids in, token ids out: continue prompts greedily or by sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..models import LanguageModel
+from .batches import group_by_length
+from .capabilities import separable_head
+from .padding import continued_together, generate_padded
+from .precision import exact_inference
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What was written after one prompt.
+
+    Attributes
+    ----------
+    token_ids : tuple of int
+        Including the token that ended the text.
+    logprobs : tuple of float
+        Log-probability of each, in nats, under the model itself, whatever the temperature.
+    ended : bool
+        Whether the text ended, rather than being cut at `max_new_tokens`.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    ended: bool
+
+
+def continue_prompts(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    *,
+    temperature: float,
+    generators: Sequence[np.random.Generator],
+    pad: int,
+    is_end: Callable[[list[int]], bool],
+    token_budget: int | None = None,
+    advance: Callable[[int], Any] = lambda prompts: None,
+) -> list[Continuation]:
+    """Continue each prompt by at most `max_new_tokens` tokens.
+
+    Parameters
+    ----------
+    temperature : float
+        0 takes the most likely token. Otherwise logits are divided by it and prompt i samples with generators[i].
+    pad : int
+        Written where nothing is: before shorter prompts and after finished texts.
+    is_end : callable
+        From the tokens written so far to whether the text ends with them.
+    advance : callable
+        Told how many prompts each batch has finished.
+    """
+    separable_head(lm.model)  # refuses a model that is not causal
+    budget = token_budget or (4_096 if lm.device.type == "cpu" else 65_536)
+    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
+    results: dict[int, Continuation] = {}
+    with exact_inference(lm.device):
+        for batch in _batches(lm, lengths, budget):
+            sampled = [generators[i] for i in batch] if temperature > 0 else []
+            found = _continue_batch(lm, [prompts[i] for i in batch], max_new_tokens, temperature, sampled, pad, is_end)
+            results.update(zip(batch, found, strict=True))
+            advance(len(batch))
+    return [results[i] for i in range(len(prompts))]
+
+
+def _batches(lm: LanguageModel, lengths: Sequence[int], budget: int) -> Iterable[list[int]]:
+    if len(lengths) > 1:
+        together = continued_together(lm)
+        if together == "none":
+            return ([i] for i in range(len(lengths)))
+        return group_by_length(lengths, budget, equal=together == "of one length")
+    return group_by_length(lengths, budget)
+
+
+def _continue_batch(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    generators: Sequence[np.random.Generator],
+    pad: int,
+    is_end: Callable[[list[int]], bool],
+) -> list[Continuation]:
+
+    written: list[list[int]] = [[] for _ in prompts]
+    nats: list[list[float]] = [[] for _ in prompts]
+    ended = [False] * len(prompts)
+
+    def choose(logits: torch.Tensor) -> torch.Tensor:
+        if not logits.isfinite().any(-1).all() or logits.isnan().any():
+            raise ValueError(
+                f"the model returned NaN or infinity: its weights are damaged, or {lm.dtype} is too narrow for it "
+                '(try load_model(..., dtype="float32"))'
+            )
+        tokens = (logits if temperature == 0 else _perturbed(logits / temperature, generators)).argmax(-1)
+        logprobs = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        for row, (token, logprob) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
+            if not ended[row]:
+                written[row].append(token)
+                nats[row].append(logprob)
+                ended[row] = is_end(written[row])
+        return tokens
+
+    generate_padded(lm, prompts, max_new_tokens, pad, choose, lambda: ended)
+    return [
+        Continuation(tuple(ids), tuple(logprobs), done)
+        for ids, logprobs, done in zip(written, nats, ended, strict=True)
+    ]
+
+
+def _perturbed(logits: torch.Tensor, generators: Sequence[np.random.Generator]) -> torch.Tensor:
+    """Logits plus Gumbel noise, whose argmax is a sample from their softmax (Gumbel, 1954)."""
+    import torch
+
+    uniform = np.stack([generator.random(logits.shape[1]) for generator in generators])  # (batch, vocabulary)
+    noise = -(-torch.from_numpy(uniform).log()).log()
+    return logits.double() + noise.to(logits.device)
