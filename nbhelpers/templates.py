@@ -9,11 +9,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from .control_text import Piece, harmless
 
 Item = Mapping[str, str]
 
-FIELD = re.compile(r"\{(\w+)\}")
+# A brace before "{name}", a doubled brace, or a field.
+BRACES = re.compile(r"\{(?=\{\w+\}(?!\}))|\{\{|\}\}|\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,11 @@ class Template:
     Attributes
     ----------
     text : str
-        The question to the judge. ``{name}`` is replaced by the item's field of that name. Put what is judged between
-        its own tags, as in ``<answer>{answer}</answer>``: then no text can close them, see :func:`fill`.
+        The question to the judge. ``{name}`` is replaced by the item's field of that name. A pair ``{{`` and ``}}``
+        means the braces themselves, as in ``str.format``: ``\\boxed{{answer}}`` asks for ``\\boxed{answer}``. Other
+        braces mean themselves as well, so JSON may be written as it is, unless a name stands alone in braces. Put what
+        is judged between its own tags, as in ``<answer>{answer}</answer>``: then no text can close them, see
+        :func:`fill`.
     verdicts : tuple of str
         The legal replies: ("Yes", "No"). Each must be a single token if an endpoint is to judge.
     values : tuple of float
@@ -48,6 +55,7 @@ class Template:
         if not isinstance(self.text, str) or not self.fields:
             raise ValueError(
                 f"the template's text must hold a field such as {{answer}}, and this has none: {self.text!r:.80}"
+                + (". In {{name}} the doubled braces are literal: write {name}" if "{{" in str(self.text) else "")
             )
         if len(self.verdicts) < 2 or len(set(self.verdicts)) < len(self.verdicts):
             raise ValueError(f"verdicts={self.verdicts!r}: a judge needs two or more different replies to choose from")
@@ -57,7 +65,34 @@ class Template:
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the fields, in order of first occurrence."""
-        return tuple(dict.fromkeys(FIELD.findall(self.text)))
+        return tuple(dict.fromkeys(piece for piece, is_field in _pieces(self.text) if is_field))
+
+
+@lru_cache(maxsize=128)
+def _pieces(text: str) -> tuple[tuple[str, bool], ...]:
+    """A template's text as literal texts and names of fields, in order: (text or name, whether a field).
+
+    ``{{`` and ``}}`` count as a pair only. Alone they are what they are: nested JSON may end in ``}}``.
+    """
+    found = list(BRACES.finditer(text))
+    opened: list[int] = []
+    literal: set[int] = set()
+    for number, match in enumerate(found):
+        if match[0] == "{{":
+            opened.append(number)
+        elif match[0] == "}}" and opened:
+            literal |= {number, opened.pop()}
+    pieces: list[tuple[str, bool]] = []
+    written, end = "", 0
+    for number, match in enumerate(found):
+        written += text[end : match.start()]
+        end = match.end()
+        if match[1]:
+            pieces += [(written, False), (match[1], True)]
+            written = ""
+        else:
+            written += match[0][0] if number in literal else match[0]
+    return (*pieces, (written + text[end:], False))
 
 
 YES_NO = Template(
@@ -105,9 +140,11 @@ PAIR_REFERENCE = Template(
 def fill(template: Template, item: Item, special: Sequence[str] = (), name: str = "the item") -> str:
     """What the judge reads: the template with the item's texts in it.
 
-    Inside the texts, a space breaks the template's own tags, anything that begins with ``<|``, and the given special
-    tokens, so that no text can close its tag or end its turn. Something that merely looks like a tag to the judge may
-    remain.
+    A space breaks what would let a text close its tag or end its turn: the template's own tags, with attributes or
+    without; the given special tokens; all that begins with ``<|``; and the turn tokens of common chat formats, such as
+    ``</s>``, ``[INST]`` and ``<end_of_turn>``. They are found in the filled text as a whole, so that two fields side by
+    side cannot make one, in any case, and in full-width letters or with invisible characters between. What the template
+    itself holds stays as it is. Nothing is lost: without spaces, the texts are what they were.
 
     Parameters
     ----------
@@ -115,7 +152,8 @@ def fill(template: Template, item: Item, special: Sequence[str] = (), name: str 
     item : mapping
         With a string for every field of the template.
     special : sequence of str
-        The judge's special tokens, ``lm.tokenizer.all_special_tokens``.
+        What the judge reads as special tokens: the texts of ``lm.tokenizer.added_tokens_decoder``. Tokens of one
+        character or of white space alone are left, since no space can break them.
     name : str
         How errors call the item.
 
@@ -123,17 +161,17 @@ def fill(template: Template, item: Item, special: Sequence[str] = (), name: str 
     ------
     TypeError, ValueError
         If the item is no mapping, lacks a field, or a field is not a string.
+
+    Notes
+    -----
+    What is *not* prevented: a judge may take for a tag what merely looks like one (``< /answer>``, look-alike letters,
+    an HTML entity); roles in plain words ("USER:", "### Response:") stay, and so do other fences than tags, such as
+    three backticks or "[End of Answer]"; a field inside a tag (``<answer lang="{lang}">``) can close this tag. The
+    tokens of a server's model are known only as far as they are common. A text may say anything, and a judge may obey.
     """
     require_fields(item, template.fields, name)
-    tags = "|".join(set(re.findall(r"</?(\w+)>", FIELD.sub("", template.text)))) or r"(?!)"
-    tokens = "".join(f"|{re.escape(token)}" for token in sorted(special, key=len, reverse=True))
-    dangerous = re.compile(rf"<(?=\s*/?\s*(?:{tags})\s*>)|<(?=\|){tokens}", re.IGNORECASE)
-
-    def harmless(text: str) -> str:
-        # Insert a space rather than delete a character: "<</answer>" must not turn into "</answer>".
-        return dangerous.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-
-    return FIELD.sub(lambda found: harmless(item[found[1]]), template.text)
+    pieces = [Piece(item[text], True) if is_field else Piece(text, False) for text, is_field in _pieces(template.text)]
+    return harmless(pieces, special)
 
 
 def require_fields(item: Any, fields: Sequence[str], name: str) -> None:
