@@ -1,15 +1,17 @@
-"""Load a model: which weights, on which device, in which precision."""
+"""Language models as the rest of the package sees them: loaded by name, or wrapped where you already hold one."""
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .embedded import EMBEDDED_NAME, embedded_folder
+from .loading import OURS, locate, read
+from .placement import choose_device, choose_dtype
+from .reasons import one_line, reason
 
 if TYPE_CHECKING:
     import torch
@@ -28,10 +30,6 @@ class LanguageModel:
         The model, in evaluation mode.
     tokenizer : transformers.PreTrainedTokenizerBase
         Its tokenizer, which must report character offsets (a "fast" tokenizer).
-    device : torch.device
-        Where token ids go in: with several GPUs, the device of the first layer.
-    dtype : torch.dtype
-        Precision of the weights. Log-probabilities are always computed in float32.
     context_length : int or None
         How many tokens the model can read at once; None if it has no limit (ALiBi, recurrent models).
     """
@@ -39,9 +37,25 @@ class LanguageModel:
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    device: torch.device
-    dtype: torch.dtype
     context_length: int | None
+
+    # The model may be moved or rounded after it was wrapped: these two look each time.
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go in: with several GPUs, the device of the first layer."""
+        import torch
+
+        embedding = self.model.get_input_embeddings()
+        # Weights that wait on a disk or on the CPU have no device of their own; `accelerate` knows where they compute.
+        elsewhere = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
+        return (
+            torch.device(elsewhere) if embedding.weight.is_meta and elsewhere is not None else embedding.weight.device
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights. Log-probabilities are always computed in float32."""
+        return self.model.get_input_embeddings().weight.dtype
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters())
@@ -70,42 +84,30 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
     Raises
     ------
     ValueError
-        If there is no such model, device or precision; the message says what was tried.
+        If there is no such model, device or precision, or if the files of the model are incomplete, damaged or not
+        those of a causal language model; the message says what is wrong.
     TypeError
         If `name` is neither text nor a path.
+    ConnectionError, OSError
+        If the default model has to be fetched and cannot be, see :func:`nbhelpers.embedded.embedded_folder`.
 
     Notes
     -----
     Only safetensors and GGUF weights are read, and code that comes with a model is never run. If a model needs either,
-    load it yourself and pass it to :func:`wrap_model`. Explained in the chapter "Perplexity".
+    load it yourself and pass it to :func:`wrap_model`. Every tensor of the model must be in the file: where one is
+    missing, `transformers` would fill it with random numbers. What files from elsewhere can do beyond that is what the
+    libraries that parse them let them do; load models from people you trust. Explained in the chapter "Perplexity".
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     if name is not None and not isinstance(name, str | os.PathLike):
-        raise TypeError(f"name must be a Hub id, a folder or a .gguf file, not {type(name).__name__}: {name!r}")
-    if name is not None and not str(name).strip():
+        raise TypeError(f"name must be a Hub id, a folder or a .gguf file, not {type(name).__name__}: {_shown(name)}")
+    name = None if name is None else os.fsdecode(name)
+    if name is not None and not name.strip():
         raise ValueError("name is empty: give a Hub id, a folder or a .gguf file, or leave it out for the default")
-    target = _choose_device(device)
-    precision = _choose_dtype(dtype, target)
-    source, options = _locate(name)
-    try:
-        with _quiet() if name is None else nullcontext():
-            model = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=precision,
-                device_map=_placement(source, options, precision, target),
-                use_safetensors=None if "gguf_file" in options else True,
-                **options,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"cannot load {str(name or EMBEDDED_NAME)!r}: it is no local folder or .gguf file that holds a causal "
-            "language model in safetensors, and the Hub did not deliver it either. Check the spelling, the network, "
-            f"and that HF_HUB_OFFLINE is unset (it is {os.environ.get('HF_HUB_OFFLINE')!r}). In its words: {reason}"
-        ) from error
-    return wrap_model(model, tokenizer, EMBEDDED_NAME if name is None else str(name))
+    target = choose_device(device)
+    precision = choose_dtype(dtype, target)
+    source = locate(name)
+    model, tokenizer = read(source, precision, target, quiet=name is None)
+    return wrap_model(model, tokenizer, source.name)
 
 
 def wrap_model(
@@ -113,112 +115,140 @@ def wrap_model(
 ) -> LanguageModel:
     """Make a `LanguageModel` of a model and tokenizer that you already hold, such as one you have just fine-tuned.
 
-    The model is switched to evaluation mode: with dropout on, every score would be a lottery ticket.
+    The model is switched to evaluation mode: with dropout on, every score would be a lottery ticket. Models with
+    adapters of PEFT are welcome as they are.
 
     Raises
     ------
-    ValueError
-        If the tokenizer reports no character offsets: without them, no answer can be found among the tokens.
+    ValueError, TypeError
+        If `model` is no causal language model of `transformers` that gives the same numbers in any batch, or if the
+        tokenizer reports no character offsets (without them, no answer can be found among the tokens). The message
+        says what it is instead, and what to pass.
     """
+    _check_model(model)
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
-            f"the tokenizer of {name!r} ({type(tokenizer).__name__}) reports no character offsets: "
+            f"the tokenizer of {_shown(name)} ({type(tokenizer).__name__}) reports no character offsets: "
             "load its fast version, AutoTokenizer.from_pretrained(..., use_fast=True)"
         )
     model.eval()
-    first_weight = model.get_input_embeddings().weight
-    return LanguageModel(
-        name, model, tokenizer, first_weight.device, first_weight.dtype, _context_length(model.config, tokenizer)
-    )
+    _check_logits(model)
+    return LanguageModel(name, model, tokenizer, _context_length(model.config, tokenizer))
 
 
-def _locate(name: str | os.PathLike[str] | None) -> tuple[str, dict[str, str]]:
-    """What to pass to `from_pretrained`: the model's location, and the option that names a GGUF file."""
-    if name is None:
-        return str(embedded_folder()), {}
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ValueError(f"there is no file {path}: give the path of a .gguf file that exists")
-        return str(path.parent), {"gguf_file": path.name}
-    return str(path) if path.is_dir() else str(name), {}
+def vocabulary_rows(lm: LanguageModel) -> int:
+    """How many token ids, counted from 0, have a row in both the input embedding and the output head.
+
+    Tokens that were added to a tokenizer without resizing the model have none. A head without rows of its own (none
+    at all, or a quantised one) leaves the number to the embedding.
+    """
+    rows = [_rows(lm.model.get_input_embeddings()), _rows(_head(lm.model))]
+    return min(number for number in rows if number is not None)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the progress bar of the embedded model, which loads in a moment: every notebook would show it."""
-    from transformers.utils import logging
+def _rows(module: Any) -> int | None:
+    import torch
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    weight = getattr(module, "weight", None)
+    if isinstance(weight, torch.Tensor) and weight.ndim == 2 and weight.is_floating_point():
+        return len(weight)
+    return getattr(module, "num_embeddings", None)
+
+
+def _head(model: PreTrainedModel) -> Any:
     try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _choose_device(device: str) -> torch.device:
-    import torch
-
-    wanted = os.environ.get("NBHELPERS_DEVICE", "auto") if device == "auto" else device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(wanted)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{wanted!r} is no device: give 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(chosen.type, False):
-        raise ValueError(f"device {wanted!r} was asked for and this machine has none: use 'auto' or 'cpu'")
-    return chosen
-
-
-def _choose_dtype(dtype: Any, device: torch.device) -> torch.dtype:
-    import torch
-
-    if dtype == "auto":
-        # A GPU that only emulates bfloat16 (such as Colab's T4) is slower with it, and less exact.
-        computes = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if computes else torch.float32
-    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
-        raise ValueError(f"{dtype!r} is no precision for weights: give 'auto', 'float32', 'bfloat16' or 'float16'")
-    return chosen
-
-
-def _placement(source: str, options: dict[str, str], dtype: torch.dtype, device: torch.device) -> Any:
-    """The `device_map` for `from_pretrained`: one device, or "auto" where one GPU's free memory is too small."""
-    import torch
-    from transformers import AutoConfig
-
-    if device.type == "cpu":
+        return model.get_output_embeddings()
+    except (AttributeError, NotImplementedError):  # some models of others leave it out
         return None
-    if device.type == "cuda":
-        free, _total = torch.cuda.mem_get_info(device)
-        config = AutoConfig.from_pretrained(source, **options)
-        # A tenth of the memory is kept for activations.
-        if _weight_bytes(config, dtype) > 0.9 * free:
-            return "auto"
-    return {"": str(device)}
 
 
-def _weight_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
-    """Size of a model's weights in bytes, computed without allocating them."""
+def _check_model(model: Any) -> None:
+    """Say what was given where it is no causal language model of `transformers`."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
-    return sum(p.numel() for p in skeleton.parameters()) * dtype.itemsize
+    kind = type(model).__name__
+    if not isinstance(model, torch.nn.Module):
+        inner = getattr(model, "model", None)
+        hint = "pass its .model" if isinstance(inner, torch.nn.Module) else "pass what from_pretrained returned"
+        raise TypeError(f"wrap_model takes a model of transformers, not {kind}: {hint}, or use load_model(name)")
+    if isinstance(inner := getattr(model, "module", None), torch.nn.Module) and not hasattr(
+        model, "get_input_embeddings"
+    ):
+        raise ValueError(f"{kind} is a wrapper around {type(inner).__name__}: pass the model inside it, model.module")
+    if type(model).__module__.startswith("sentence_transformers."):
+        raise ValueError(f"{kind} turns a text into one vector and predicts no tokens: pass a causal language model")
+    config = getattr(model, "config", None)
+    if not callable(getattr(model, "get_input_embeddings", None)) or not hasattr(config, "get_text_config"):
+        raise ValueError(
+            f"{kind} is no language model of transformers (it has no config, or no get_input_embeddings): load one "
+            "with AutoModelForCausalLM"
+        )
+    if "decoder_input_ids" in inspect.signature(model.forward).parameters:
+        raise ValueError(
+            f"{kind} is an encoder-decoder, which reads one text and writes another: pass a causal (decoder-only) "
+            "language model, such as GPT-2, Llama or OLMo"
+        )
+    if quantised := next(_dynamically_quantised(model), None):
+        raise ValueError(
+            f"{kind} is dynamically quantised ({quantised}): such layers round by the largest value in the batch, so a "
+            "score would depend on its neighbours. Pass the model as it was before quantize_dynamic"
+        )
+    embedding = model.get_input_embeddings()
+    if not isinstance(getattr(embedding, "weight", None), torch.Tensor):
+        raise ValueError(f"the input embedding of {kind} ({type(embedding).__name__}) has no weights to look at")
+    if embedding.weight.is_meta and not hasattr(embedding, "_hf_hook"):
+        raise ValueError(f"{kind} has shapes and no weights (it is on the device 'meta'): load them first")
+
+
+def _dynamically_quantised(model: torch.nn.Module) -> Iterator[str]:
+    for name, module in model.named_modules():
+        if re.match(r"torch(\.ao)?\.nn\.quantized", type(module).__module__):
+            yield name
+
+
+def _check_logits(model: PreTrainedModel) -> None:
+    """Try out a model without a head that `transformers` knows of: some still return logits, most return none."""
+    import torch
+
+    if _head(model) is not None:
+        return
+    embedding = model.get_input_embeddings().weight
+    with torch.inference_mode():
+        try:
+            logits = model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=embedding.device)).logits
+            shape = tuple(logits.shape)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise _headless(model, reason(error)) from error
+    if len(shape) != 3 or shape[1] != 2 or shape[2] < len(embedding):
+        raise _headless(model, f"its logits for two tokens have the shape {shape}, not (1, 2, {len(embedding)})")
+
+
+def _headless(model: PreTrainedModel, why: str) -> ValueError:
+    return ValueError(
+        f"{type(model).__name__} has no head that predicts the next token ({why}): load it with AutoModelForCausalLM"
+    )
 
 
 def _context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The first limit that the configuration states, under any of its usual names, else the tokenizer's."""
-    text_config = config.get_text_config()
+    try:
+        text_config = config.get_text_config()
+    except ValueError as error:
+        raise ValueError(f"the configuration of the model is unclear ({reason(error)}): {OURS}") from error
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
         limit = getattr(text_config, name, None)
-        if isinstance(limit, int) and limit > 0:
+        if _is_count(limit):
             return limit
     # Tokenizers without a limit report a number of about 10^30.
-    return tokenizer.model_max_length if tokenizer.model_max_length < 10**9 else None
+    limit = getattr(tokenizer, "model_max_length", None)
+    return limit if _is_count(limit) and limit < 10**9 else None
+
+
+def _is_count(limit: Any) -> bool:
+    return isinstance(limit, int) and not isinstance(limit, bool) and limit > 0
+
+
+def _shown(value: Any) -> str:
+    return one_line(repr(value), 100)
