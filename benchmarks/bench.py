@@ -1,9 +1,9 @@
 """Time `nbhelpers` against its peers: `make bench`, or `.venv/bin/python benchmarks/bench.py --help`.
 
-Each tool runs in a process of its own, all alive at once and idle in turn. A round runs every tool once, one right
-after the other, so that whatever else the machine does meets them all; a ratio is taken within a round, and the median
-over the rounds is reported. Everything measured is written to results.json after every step, and the report
-(`report.py`) is made of that file alone (on a GPU, of results-cuda*.json). Stopped with Ctrl-C, it keeps what it has.
+Each tool runs in its own process; all processes stay alive and work in turn. A round runs every tool once, one right
+after the other, so that other load on the machine affects all of them. Ratios are taken within a round, and the median
+over the rounds is reported. Every step writes its measurements to results.json (on a GPU to results-cuda.json), which
+is all that `report.py` reads. Ctrl-C keeps what was measured.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# Before torch is imported, and for the workers, which inherit it: torch's threads would otherwise spin while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 import workloads
 from tqdm import tqdm
@@ -30,21 +33,22 @@ HERE = Path(__file__).parent
 PEERS_PYTHON = HERE / ".venv/bin/python"
 PEERS = ("lm-eval", "minicons")
 BATCHES = {"cpu": (1, 4, 8, 16), "cuda": (8, 32, 128)}
-# The functions of ours whose time a profile reports: encoding, forward passes, the attention in them, the spot check;
-# and on E encoding and the head with the softmax.
-PACKED_PARTS = ("_encode_pairs", "_read_row", "_block_attention", "_difference")
-PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "reduced")}
-# How many fresh processes of a tool have their memory measured.
+# Functions of nbhelpers whose time a profile reports: encoding, forward passes, the attention in them, the spot check;
+# on E, encoding and the head with its softmax.
+PACKED_PARTS = ("_encode_jointly", "_read_chunk", "_block_attention", "require_agreement")
+PARTS = {"A": PACKED_PARTS, "C": PACKED_PARTS, "E": ("encode_with_spans", "reduce_states")}
+# The number of fresh processes per tool whose memory is measured.
 MEMORY_ROUNDS = 3
-# How many questions find the best batch size, and how many a round gives the peers. They repeat all work for every
-# question, so that a fifth of A costs them a fifth of its time: the report holds them to that. (GPUs are asked all.)
+# The number of questions for finding the best batch size (TRIAL), and for the peers in a round of all questions
+# (SAMPLE: asked, of all). Peers repeat all work for every question, so a fifth of A takes them a fifth of the time; the
+# report checks that. On a GPU they get all questions.
 TRIAL = {"cpu": {"A": 4, "B": 8, "C": 8, "D": 12}, "cuda": {"A": 40, "B": 25, "C": 40, "D": 50}}
-# A setting whose trial took at most so many times as long as the fastest one's is tried again.
+# A setting is tried again if its trial took at most this many times as long as the fastest.
 CLOSE = 1.2
 SAMPLE = {"A": (20, 100), "B": (50, 50), "C": (20, 100), "D": (100, 100)}
 
 
-# Requests on which tools are known to differ, each list in one call.
+# Requests on which tools are known to differ; each list is one call.
 CASES = [
     [("The capital of France is", " Paris")],
     [("x = 5\nret", "urn")],
@@ -60,13 +64,13 @@ CASES = [
 
 
 class Worker:
-    """A tool in its own process: a job goes in as a line of JSON, an answer comes out."""
+    """A tool in its own process: it reads jobs and writes answers as lines of JSON."""
 
     def __init__(self, tool: str, precision: str, model: str, device: str) -> None:
         python = str(PEERS_PYTHON) if tool in (*PEERS, "guide") else sys.executable
         command = [python, str(HERE / "worker.py"), tool, model, precision, device]
         self.tool, self.device = tool, device
-        self.log = open(HERE / f"worker-{tool}.log", "w")  # noqa: SIM115 (it stays open as long as the worker lives)
+        self.log = open(HERE / f"worker-{tool}.log", "w")  # noqa: SIM115 (open until `close`)
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
         )
@@ -94,7 +98,7 @@ class Worker:
 
 
 def best_batch(workers: dict[str, Worker], workload: str, note: dict[str, Any]) -> tuple[str, int]:
-    """The fastest peer on a part of the workload, and its batch size: those that come close run on twice as much."""
+    """The fastest peer on a part of the workload, and its batch size; close settings are run again on twice as much."""
     trials, finals = {}, {}
     size = note["trial_questions"]
     for peer in PEERS:
@@ -110,7 +114,7 @@ def best_batch(workers: dict[str, Worker], workload: str, note: dict[str, Any]) 
 
 
 def compare(workers: dict[str, Worker], workload: str, rounds: int, full: bool, save: Any) -> dict[str, Any]:
-    """Workload A, B, C or D: our time, the best peer's and (on a CPU) the floor's, in rounds."""
+    """Workload A, B, C or D: in rounds, our time, the best peer's and (on a CPU) the floor's."""
     device = workers["nbhelpers"].device
     sample, whole = SAMPLE[workload]
     sample = whole if full or device == "cuda" else sample
@@ -123,14 +127,14 @@ def compare(workers: dict[str, Worker], workload: str, rounds: int, full: bool, 
     peer, batch = best_batch(workers, workload, found)
     found |= {"peer": peer, "batch": batch}
     for tool in {"nbhelpers", "floor"} & set(workers):
-        workers[tool].run(workload, None if device == "cuda" else 2)  # a GPU prepares for every size that it meets
+        workers[tool].run(workload, None if device == "cuda" else 2)  # a GPU prepares for every new size
     for _ in tqdm(range(rounds), desc=workload):
         ours = workers["nbhelpers"].run(workload)
         theirs = workers[peer].run(workload, sample, batch)
         times = {"ours": ours["seconds"], "peer": theirs["seconds"] * whole / sample}
         if "floor" in workers:
             times["floor"] = workers["floor"].run(workload)["seconds"]
-        if device == "cuda":  # where it needs no fresh process to be known
+        if device == "cuda":  # needs no fresh process, unlike on a CPU
             found["extra_bytes"] = {"ours": ours["extra_bytes"], "peer": theirs["extra_bytes"]}
         found["rounds"].append(times)
         save(found)
@@ -161,7 +165,7 @@ def compare_perplexity(workers: dict[str, Worker], rounds: int, save: Any) -> di
 
 
 def compare_generation(workers: dict[str, Worker], rounds: int, save: Any) -> dict[str, Any]:
-    """Workload G: replies to chats, all at once against one after the other."""
+    """Workload G: replies to chats, all at once compared with one after the other."""
     found: dict[str, Any] = {"rounds": []}
     for _ in tqdm(range(rounds), desc="G"):
         ours, loop = workers["nbhelpers"].run("G"), workers["guide"].run("G")
@@ -173,7 +177,7 @@ def compare_generation(workers: dict[str, Worker], rounds: int, save: Any) -> di
 
 
 def profile(workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
-    """Where our time goes, in seconds inside some of our functions."""
+    """Where our time goes: seconds inside some of our functions."""
     found = {}
     for workload, parts in PARTS.items():
         answer = workers["nbhelpers"].run(workload, stride=1024, profile=True)
@@ -182,7 +186,7 @@ def profile(workers: dict[str, Worker]) -> dict[str, dict[str, float]]:
 
 
 def parity(workers: dict[str, Worker]) -> list[dict[str, Any]]:
-    """How far each peer's log-probabilities are from ours, on a part of every workload."""
+    """The largest difference between each peer's log-probabilities and ours, on a part of every workload."""
     found = []
     for workload, size in TRIAL[workers["nbhelpers"].device].items():
         ours = workers["nbhelpers"].run(workload, size)["results"]
@@ -194,7 +198,7 @@ def parity(workers: dict[str, Worker]) -> list[dict[str, Any]]:
 
 
 def failures(workers: dict[str, Worker]) -> list[dict[str, Any]]:
-    """What each tool answers to `CASES`: its log-probabilities or its error."""
+    """Each tool's answers to `CASES`: log-probabilities or an error."""
     asked = {
         "nbhelpers": lambda case: workers["nbhelpers"].run("", requests=case),
         "lm-eval, as it comes": lambda case: workers["lm-eval"].run("", requests=case, cache=True),
@@ -209,15 +213,15 @@ def failures(workers: dict[str, Worker]) -> list[dict[str, Any]]:
 
 
 def lm_eval_batch(note: dict[str, Any]) -> int:
-    """lm-eval's fastest batch size in the trials of a workload."""
+    """The batch size at which lm-eval was fastest in the trials of a workload."""
     trials = {name: seconds for name, seconds in note["trials"].items() if name.startswith("lm-eval")}
     return int(min(trials, key=trials.get).rpartition(" ")[2])
 
 
 def peak_memory(start: Callable[[str], Worker], results: dict[str, Any], rounds: int, save: Any) -> None:
-    """Highest memory above the loaded model in a fresh process, after one short request that loads the weights.
+    """Peak memory above the loaded model in a fresh process, after one short request that loads the weights.
 
-    Once a round: what an allocator keeps for later differs from run to run.
+    Repeated in rounds, as the memory an allocator retains differs from run to run.
     """
     batches = {workload: lm_eval_batch(results[workload]) for workload in ("A", "E")}
     found: dict[str, list[int]] = {}
@@ -226,7 +230,7 @@ def peak_memory(start: Callable[[str], Worker], results: dict[str, Any], rounds:
             for tool, batch in [("nbhelpers", 1), *(("lm-eval", batch) for batch in sorted({1, batches[workload]}))]:
                 worker = start(tool)
                 worker.run("D", 1)
-                # lm-eval gets as many questions as in a round of A: all would take it long, and its peak is a batch's.
+                # lm-eval gets as many questions as in a round of A: its peak is that of a batch, and all take long.
                 size = SAMPLE["A"][0] if tool == "lm-eval" else None
                 label = tool if tool == "nbhelpers" else f"{tool}, batch {batch}"
                 peak = worker.run(workload, size, batch, stride=1024)["extra_bytes"]
@@ -239,7 +243,7 @@ def growth(start: Callable[[str], Worker]) -> dict[str, Any]:
     """Our time and memory on A from 100 to 1,600 questions."""
     found = {}
     for size in tqdm((100, 400, 1600), desc="growth"):
-        worker = start("nbhelpers")  # a fresh process, whose memory nothing has stretched yet
+        worker = start("nbhelpers")  # a fresh process, whose memory has not grown yet
         worker.run("D", 1)
         answer = worker.run("A", size)
         found[size] = {"seconds": answer["seconds"], "extra_bytes": answer["extra_bytes"]}
@@ -284,7 +288,7 @@ def main() -> None:
     results = json.loads(kept_in.read_text()) if kept_in.exists() else {}
     about = {"machine": machine(options.device), "model": Path(options.model).name if options.model else None}
     if any(results.get(name) != value for name, value in about.items()):
-        results = about  # never two machines, two versions of torch or two models in one table
+        results = about  # never mix machines, versions of torch or models in one table
     model = options.model or str(embedded_folder())
     tools = ["nbhelpers", *([] if on_gpu else ["floor"]), *PEERS, "guide"]
 

@@ -1,7 +1,7 @@
-"""Write a model of random weights to a folder, to time on it: `random_model.py {135M,1B} FOLDER`.
+"""Write a model with random weights to a folder, for timing: `random_model.py {135M,1B} FOLDER`.
 
-How long a forward pass takes depends on the shape of a model and not on its weights. The shapes are those of the
-embedded model and of Llama 3.2 1B, each with the embedded model's tokenizer and vocabulary.
+The time of a forward pass depends on a model's shape, not on its weights. The shapes are those of the embedded model
+and of Llama 3.2 1B, each with the embedded model's tokenizer and vocabulary.
 """
 
 from __future__ import annotations

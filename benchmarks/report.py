@@ -1,4 +1,4 @@
-"""Write what `bench.py` measured into README.md, between its two markers, and draw ratios.png beside it."""
+"""Write what `bench.py` measured into README.md, between its two markers, and draw ratios.png next to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 import nbhelpers as nb
 from nbhelpers.embedded import embedded_folder
-from nbhelpers.prefix_tree import build_tree
+from nbhelpers.engine.prefix_tree import build_tree
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- begin: written by report.py -->", "<!-- end: written by report.py -->"
@@ -34,7 +34,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def sizes() -> str:
-    """How long the requests are, and how many of their tokens are new: those whose beginning was not read before."""
+    """The lengths of the requests, and how many of their tokens are distinct: preceded by tokens not seen before."""
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     rows = []
     for workload in workloads.REQUESTS:
@@ -49,19 +49,19 @@ def sizes() -> str:
 
 
 def compared(mine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, str]]:
-    """Each workload that was timed: its name, what was found, and how a round calls the peer's time and ours."""
+    """Each timed workload: its name, its results, and the keys of the peer's time and of ours in a round."""
     for part in TARGETS:
         if part[0] in mine:
             yield part, mine[part[0]], *NAMES.get(part, ("peer", "ours"))
 
 
 def ratios(mine: dict[str, Any]) -> dict[str, list[float]]:
-    """For each workload, in every round: the peer's time over ours."""
+    """For each workload, the peer's time divided by ours in every round."""
     return {part: [r[theirs] / r[ours] for r in found["rounds"]] for part, found, theirs, ours in compared(mine)}
 
 
 def speed(mine: dict[str, Any], on_gpu: bool = False) -> str:
-    """On a CPU with the targets and the share of the floor; on a GPU with the memory of both."""
+    """The table of times: on a CPU with targets and shares of the floor, on a GPU with the memory of both tools."""
     rows = []
     for part, found, theirs, ours in compared(mine):
         rounds, values = found["rounds"], ratios(mine)[part]
@@ -114,7 +114,7 @@ def growth(found: dict[str, Any]) -> str:
 
 
 def linear(found: dict[str, Any]) -> str:
-    """Whether a part of the questions can stand for all: the peer's time on a few and on more of them."""
+    """Whether a sample of the questions can stand for all: the peer's time on a few and on more of them."""
     few, many = found["trial_questions"], found["peer_questions"]
     part = found["trials"][f"{found['peer']}, batch {found['batch']}"]
     whole = median(r["peer"] for r in found["rounds"]) * many / found["questions"]
@@ -133,7 +133,8 @@ def profile(found: dict[str, Any]) -> str:
         parts = (encode, read - attention, attention, rest, check)
         rows.append([workload, *(f"{part / seconds['total']:.0%}" for part in parts)])
     head = ["workload", "encoding", "forward passes without attention", "attention", "head, softmax, the rest"]
-    encode, read = (found["E"][name] / found["E"]["total"] for name in ("encode_with_spans", "reduced"))
+    total, *inside = found["E"].values()
+    encode, read = (seconds / total for seconds in inside)
     return (
         table([*head, "spot check"], rows)
         + f"\nOn E, encoding takes {encode:.1%} and the head with its log-softmax {read:.0%} of our time. The rest is "

@@ -1,7 +1,7 @@
-"""One tool, loaded once, that times what it is told to: `python worker.py TOOL MODEL_FOLDER PRECISION DEVICE`.
+"""Load one tool and time its jobs: `python worker.py TOOL MODEL_FOLDER PRECISION DEVICE`.
 
-The benchmark (`bench.py`) starts a worker per tool, each in the environment that has the tool, and talks to it in
-lines of JSON. A job names a workload, its size and a batch size; the answer holds seconds, peak memory and results.
+The benchmark (`bench.py`) starts one worker per tool, in the environment that has the tool, and exchanges lines of JSON
+with it. A job names a workload, its size and a batch size; the answer holds seconds, peak memory and results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import workloads
 
 THREADS = 2  # on a CPU
 WINDOW = 1024
-# A tool takes a job and returns one log-probability per request, the sum of all for the long text, or written texts.
+# A tool takes a job and returns one log-probability per request, their sum for the long text, or generated texts.
 Tool = Callable[[dict[str, Any]], list[Any]]
 
 
@@ -43,16 +43,16 @@ def nbhelpers(folder: str, precision: str, device: str) -> Tool:
 
 
 def floor(folder: str, precision: str, device: str) -> Tool:
-    """A plain forward over as many distinct tokens as the workload has, the head at as many positions.
+    """Lower bound: one plain forward pass over the workload's distinct tokens, the head at its distinct positions.
 
-    The distinct tokens stand in rows of 512, each a text of its own, without mask or cache, and a row has all its
-    logits at once.
+    The distinct tokens are cut into sequences of 512, each read as a text of its own, without mask or cache, and with
+    all its logits at once.
     """
     import numpy as np
     import torch
 
     import nbhelpers as nb
-    from nbhelpers.prefix_tree import build_tree, last_nodes
+    from nbhelpers.engine.prefix_tree import build_tree, last_nodes
 
     lm = nb.load_model(folder, device=device, dtype=precision)
 
@@ -89,7 +89,7 @@ def lm_eval(folder: str, precision: str, device: str) -> Tool:
             model._max_length, model.logits_cache = WINDOW, False
             requests = [SimpleNamespace(args=(workloads.long_text(),))]
             return model.loglikelihood_rolling(requests, disable_tqdm=True)
-        # It shares the forward pass of one-token answers only with its cache, whose fault does not show there.
+        # Its cache lets one-token answers share a forward pass, and the cache's fault does not affect them.
         model.logits_cache = job["workload"] == "C" or job.get("cache", False)
         requests = [SimpleNamespace(args=pair) for pair in workloads.of(job)]
         return [total for total, _ in model.loglikelihood(requests, disable_tqdm=True)]
@@ -114,8 +114,8 @@ def minicons(folder: str, precision: str, device: str) -> Tool:
 
 
 def guide(folder: str, precision: str, device: str) -> Tool:
-    """Plain loops over transformers. E is the Hugging Face guide's: a window at a time, labels of -100 for what it has
-    scored. G replies to one chat after the other."""
+    """Plain loops over transformers. E is the loop of the Hugging Face guide: one window at a time, with labels of -100
+    for tokens already scored. G replies to one chat after the other."""
     import torch
 
     model, tokenizer = _load(folder, precision, device)
@@ -143,7 +143,7 @@ def guide(folder: str, precision: str, device: str) -> Tool:
                 labels[:, : scored - begin] = -100
                 loss = model(window, labels=labels).loss
                 # The loss averages over the labels that a token of the window predicts: all but the first. (The guide
-                # subtracts one in every window, also where the first is not scored and nothing is lost.)
+                # subtracts one in every window, even if the first label is -100 and does not count anyway.)
                 total -= loss.item() * (labels[:, 1:] != -100).sum().item()
                 scored = end
                 if end == ids.shape[1]:
@@ -161,7 +161,7 @@ def _load(folder: str, precision: str, device: str) -> tuple[Any, Any]:
 
 
 def start_of_memory(device: str) -> int:
-    """Bytes in use now, from where on the highest number is kept."""
+    """Reset the peak of memory and return the bytes in use now."""
     if device == "cpu":
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
@@ -172,7 +172,7 @@ def start_of_memory(device: str) -> int:
 
 
 def peak_of_memory(device: str) -> int:
-    """The most bytes in use at once since :func:`start_of_memory`; on a GPU, of its own memory."""
+    """Peak bytes in use since :func:`start_of_memory`; on a GPU, of the GPU's memory."""
     if device == "cpu":
         return _status("VmHWM")
     import torch
@@ -181,13 +181,13 @@ def peak_of_memory(device: str) -> int:
 
 
 def _status(name: str) -> int:
-    """A line of Linux's /proc/self/status, in bytes: VmRSS (now) or VmHWM (the highest so far)."""
+    """A line of Linux's /proc/self/status, in bytes: VmRSS (now) or VmHWM (peak)."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[name].split()[0]) * 1024
 
 
 def seconds_inside(profile: cProfile.Profile) -> dict[str, float]:
-    """Seconds from entering a function to leaving it, summed over its calls, for every function by its name."""
+    """Cumulative seconds per function name, summed over calls."""
     stats = pstats.Stats(profile).stats
     inside: dict[str, float] = {}
     for (_, _, name), (_, _, _, cumulative, _) in stats.items():
@@ -202,7 +202,9 @@ def main() -> None:
     name, folder, precision, device = sys.argv[1:]
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a tool prints goes to the error stream and does not mix with the answers
+    os.dup2(2, 1)  # send what a tool prints to stderr, apart from the answers
+    # Before torch is imported: its threads would otherwise spin while they wait.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     if device == "cpu":

@@ -1,8 +1,8 @@
-"""What is timed: five lists of requests, cut from the book's passages, the same for every tool.
+"""The timed workloads: requests cut from the book's passages, the same for every tool.
 
-Speed depends on the number of tokens and on what they share, not on what they say. So questions and answers are runs
-of words from the passages; the first answer to each question is the one that really comes next in the passage. No
-tokenizer is used here: lengths are set in words, at about 1.4 tokens each, and the report counts the tokens.
+Speed depends on the number of tokens and on the prefixes they share, not on their meaning. So questions and answers are
+runs of words from the passages; the first answer to each question is the one that really follows in the passage. No
+tokenizer is used here: lengths are in words, at about 1.4 tokens each, and the report counts the tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Request = tuple[str, str]
 
 
 def shared_examples(questions: int = 100) -> list[Request]:
-    """A: the same five solved examples before every question, four answers to each."""
+    """A: the same five solved examples before every question, and four answers to each question."""
     rng = random.Random("A")
     examples = "".join(
         f"Passage: {text}\nNext: {after}\n\n" for text, after in (_excerpt(rng, 45, 6) for _ in range(5))
@@ -47,22 +47,22 @@ def unlike_endings(questions: int = 50) -> list[Request]:
 
 
 def letters(questions: int = 100) -> list[Request]:
-    """C: as A, but the answers are the letters A to D."""
+    """C: like A, but the answers are the letters A to D."""
     prompts = [prompt for prompt, _ in shared_examples(questions)]
     return [(prompt, f" {'ABCD'[i % CHOICES]}") for i, prompt in enumerate(prompts)]
 
 
 def unrelated(prompts: int = 100) -> list[Request]:
-    """D: nothing is shared; one answer to each prompt, of 15 to 290 words."""
+    """D: prompts of 15 to 290 words that share nothing, with one answer each."""
     rng = random.Random("D")
     spread = [15 + round(275 * i / max(1, prompts - 1)) for i in range(prompts)]
     rng.shuffle(spread)
-    # A number in front keeps two excerpts from beginning alike.
+    # The leading number keeps any two excerpts from sharing a prefix.
     return [(f"{i}. {text}", f" {after}") for i, (text, after) in enumerate(_excerpt(rng, n, 6) for n in spread)]
 
 
 def long_text() -> str:
-    """E: the English passages one after the other, then in reverse, then a few of them again."""
+    """E: the English passages in order, then in reverse, then the first three again."""
     texts = _texts()
     return "\n\n".join(texts + texts[::-1] + texts[:3])
 
@@ -71,7 +71,7 @@ NEW_TOKENS = 40
 
 
 def chats(count: int = 16) -> list[list[dict[str, str]]]:
-    """G: chats to reply to, of 20 to 150 words."""
+    """G: chats of 20 to 150 words, to reply to."""
     rng = random.Random("G")
     sizes = [20 + 130 * i // max(1, count - 1) for i in range(count)]
     rng.shuffle(sizes)
@@ -82,12 +82,12 @@ REQUESTS = {"A": shared_examples, "B": unlike_endings, "C": letters, "D": unrela
 
 
 def requests(workload: str, size: int | None = None) -> list[Request]:
-    """The requests of workload A, B, C or D, in full or for so many questions."""
+    """The requests of workload A, B, C or D, in full or for `size` questions."""
     return REQUESTS[workload]() if size is None else REQUESTS[workload](size)
 
 
 def of(job: dict[str, Any]) -> list[Request]:
-    """The requests of a job: those it brings along, or a workload's."""
+    """The requests of a job: its own, or those of its workload."""
     return [tuple(pair) for pair in job["requests"]] if "requests" in job else requests(job["workload"], job["size"])
 
 
@@ -103,7 +103,7 @@ def _texts() -> list[str]:
 
 
 def _excerpt(rng: random.Random, words: int, following: int) -> Request:
-    """So many words of a passage, and so many that follow."""
+    """A run of words from a random passage, and the words that follow it."""
     text = rng.choice(_texts()).split()
     start = rng.randrange(len(text) - words - following)
     middle = start + words

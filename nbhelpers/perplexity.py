@@ -50,7 +50,7 @@ class Perplexity:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats / tokens): the effective number of choices per token. Depends on the tokenizer."""
+        """The effective number of choices per token, exp(nats / tokens). Depends on the tokenizer."""
         return perplexity_of(self.nats, self.tokens)
 
     @property

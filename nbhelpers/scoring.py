@@ -76,7 +76,7 @@ class AnswerScore:
 
     @property
     def perplexity(self) -> float:
-        """exp(-mean): the effective number of equally likely choices per token."""
+        """The effective number of equally likely choices per token, exp(-mean)."""
         return perplexity_of(-self.total, len(self.logprobs))
 
     @property

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nbhelpers"
-LONGEST = 350  # lines of a module that can be read in one sitting
+LONGEST = 350  # lines of a module
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -54,6 +54,6 @@ def test_the_engine_never_touches_a_tokenizer():
         assert "tokenizer" not in names, path
 
 
-def test_no_module_is_too_long_to_read_in_one_sitting():
+def test_no_module_is_too_long():
     lengths = {path.relative_to(ROOT).as_posix(): path.read_text().count("\n") for path in PACKAGE.rglob("*.py")}
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}

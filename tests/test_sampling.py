@@ -1,7 +1,6 @@
 """What may be asked of a generation, and where a stop string cuts."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -47,7 +46,7 @@ def test_a_text_ends_before_the_first_stop_string(text, stops, expected):
     assert before_stop(text, stops) == expected
 
 
-@pytest.mark.parametrize("seed", [0, np.int64(3), np.uint64(2**63), time.time_ns(), 10**40, -1, True])
+@pytest.mark.parametrize("seed", [0, np.int64(3), np.uint64(2**63), 1_795_766_400_000_000_000, 10**40, -1, True])
 def test_any_whole_number_is_a_seed(seed):
     assert check_sampling(np.int32(4), np.float32(0.5), seed, ()) == []
     assert generator_of(seed, 0).random() == generator_of(int(seed), 0).random()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv and installs the tested versions of everything. Called by make; says in one sentence what is missing.
-# CONSTRAINTS names another file of versions; with /dev/null it is the newest releases.
+# Makes .venv and installs the tested versions of everything; make calls it. An error is one sentence.
+# CONSTRAINTS names another file of versions; /dev/null means the newest releases.
 set -euo pipefail
 python=${PYTHON:-python3}
 constraints=${CONSTRAINTS:-constraints.txt}

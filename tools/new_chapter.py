@@ -1,9 +1,9 @@
-"""Add a chapter to the book: a page that passes every check from the start, for you to rewrite.
+"""Add a chapter to the book: a page that passes every check from the start, ready for you to rewrite.
 
     make new-chapter NAME=area/name [TITLE="What It Is About"]
 
-The page is tools/skeleton.ipynb, executed. It goes into book/AREA/NAME.ipynb, into _toc.yml below the other pages of
-its area (or under a caption of its own), and tests/site/sentences.yml gets a sentence to look for on it.
+The page is tools/skeleton.ipynb, executed, as book/AREA/NAME.ipynb. It is listed in _toc.yml below the other pages of
+its area (or under a new caption), and tests/site/sentences.yml gets a sentence to look for on it.
 """
 
 import argparse
@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 import nbformat
-from check_notebooks import PAGE_SUFFIXES, check_notebook, tags, toc_entries
+from check_notebooks import check_notebook
 from nbclient.exceptions import CellExecutionError
+from notebook_parts import tags
 from ruamel.yaml import YAML
 from run_notebooks import execute
+from toc import PAGE_SUFFIXES, toc_entries
 
 SKELETON = Path(__file__).with_name("skeleton.ipynb")
 SENTENCE = "This sentence is a placeholder with a job: the tests look for it on the built page."
@@ -29,7 +31,7 @@ CONTRIBUTING.md has the rest."""
 
 
 def round_trip() -> YAML:
-    """A reader and writer that leaves comments and layout as they were."""
+    """A YAML reader and writer that preserves comments and layout."""
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 4096
@@ -42,7 +44,7 @@ def in_words(name: str) -> str:
 
 
 def check_name(name: str, root: Path) -> tuple[str, str]:
-    """Area and name of the page, or ValueError if it cannot have that name."""
+    """Area and name of the page; ValueError if the name is malformed or taken."""
     match = NAME.fullmatch(name)
     if not match:
         raise ValueError(
@@ -57,7 +59,7 @@ def check_name(name: str, root: Path) -> tuple[str, str]:
     if f"book/{name}" in toc_entries(round_trip().load(root / "_toc.yml")):
         raise ValueError(f"_toc.yml lists book/{name} already: take it out, or give another name")
     for path in sorted(path for suffix in PAGE_SUFFIXES for path in (root / "book").rglob(f"*{suffix}")):
-        # The label of a page of notebook source stands behind a quotation mark.
+        # In a notebook's JSON, the label follows a quotation mark.
         if re.search(rf'^\s*"?\({page}\)=', path.read_text(encoding="utf-8"), re.MULTILINE):
             raise ValueError(f"{path.relative_to(root)} has the label {page}: give a name that no other page has")
     return area, page
@@ -70,14 +72,14 @@ def check_title(title: str) -> str:
 
 
 def colab_cell(root: Path, area: str) -> str:
-    """The set-up of Colab as the book's other pages have it, from the page that installs least, for this folder."""
+    """The Colab set-up cell of the page that installs least, changed to this area's folder."""
     found = []
     for path in sorted((root / "book").rglob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         found += [(cell.source, path.parent) for cell in cells if "google.colab" in cell.source and tags(cell)]
     if not found:
         raise ValueError("no page of the book has a Colab cell that a new one could take over: write the first by hand")
-    source, folder = min(found, key=lambda item: (item[0].count(">="), len(item[0])))  # packages have lower bounds
+    source, folder = min(found, key=lambda item: (item[0].count(">="), len(item[0])))  # one >= per package
     there = folder.relative_to(root).as_posix()
     changed, times = re.subn(rf"\b{re.escape(there)}(?=[\"'])", f"book/{area}", source)
     if times != 1:
@@ -88,7 +90,7 @@ def colab_cell(root: Path, area: str) -> str:
 
 
 def write_page(root: Path, area: str, name: str, title: str) -> Path:
-    """Write, execute and check the page; whatever goes wrong, nothing is left of it."""
+    """Write, execute and check the page; after a failure nothing of it remains."""
     notebook = nbformat.read(SKELETON, as_version=4)
     first = notebook.cells[0]
     first.source = first.source.replace("(label)=", f"({name})=").replace("# Title", f"# {title}")
@@ -113,7 +115,7 @@ def write_page(root: Path, area: str, name: str, title: str) -> Path:
 
 
 def add_to_lists(root: Path, area: str, name: str) -> None:
-    """List the page in the table of contents, and a sentence of it where the tests of the site look."""
+    """Add the page to the table of contents, and its sentence to the list that the site's tests read."""
     yaml = round_trip()
     toc_file, sentences_file = root / "_toc.yml", root / "tests" / "site" / "sentences.yml"
     toc, sentences = yaml.load(toc_file), yaml.load(sentences_file)

@@ -1,11 +1,11 @@
-"""Publishing the book: where it is published, and the copies of its notebooks that Colab opens.
+"""Publish the book: record its address, and write the copies of its notebooks that Colab opens.
 
     tools/publish.py address https://github.com/OWNER/REPO    write the address into _config.yml
     tools/publish.py copies _build/colab-branch               write what goes to the branch `colab`
 
-Colab opens a notebook straight from a repository, where it cannot know of the site, the package or the book's data. So
-it gets copies: each knows the address, folds what the site folds, and links to the site. The copies also carry what
-their first cell installs and reads, so that one shallow clone is all it needs.
+Colab opens a notebook straight from a repository and knows nothing of the site, the package or the book's data. So the
+branch `colab` holds copies: each contains the book's address, folds the cells that the site folds, and links to the
+site. The branch also holds what the set-up cell installs and reads, so one shallow clone is enough.
 """
 
 import argparse
@@ -19,12 +19,13 @@ from urllib.parse import quote, unquote
 
 import nbformat
 import yaml
-from check_notebooks import CODE_SPAN, LINK_TARGET, prose, tags, toc_entries
+from addresses import github_address, pages_address
 from markdown_it import MarkdownIt
 from nbformat import NotebookNode
+from notebook_parts import CODE_SPAN, LINK_TARGET, prose, tags
+from toc import PAGE_SUFFIXES, toc_entries, without_suffix
 
 ROOT = Path(__file__).parents[1]
-GITHUB = re.compile(r"https://github\.com/([A-Za-z0-9](?:-?[A-Za-z0-9])*)/([\w.-]+?)(?:\.git)?/?", re.ASCII)
 PUBLISHED = ("nbhelpers", "pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT", "book/data", "book/**.ipynb")
 UNSTAMPED = 'REPOSITORY, PAGE = "",'
 LABEL = re.compile(r"\A\([a-z0-9_]+\)=\s*\n")
@@ -35,23 +36,8 @@ IMAGE_SUFFIXES = (".png", ".svg", ".jpg", ".jpeg", ".gif")
 # --- The address ---
 
 
-def github_address(url: str) -> str:
-    """The address in the one spelling that links are made from, without what a browser or `git clone` adds."""
-    match = GITHUB.fullmatch(url)
-    if not match or match[2] in (".", ".."):
-        raise ValueError(f"{url!r} is no address of a GitHub repository: give https://github.com/OWNER/REPO")
-    return f"https://github.com/{match[1]}/{match[2]}"
-
-
-def pages_address(repository: str) -> str:
-    """Where GitHub Pages serves the site of a repository; that named OWNER.github.io is served at the top."""
-    owner, name = github_address(repository).split("/")[-2:]
-    host = f"https://{owner.lower()}.github.io"
-    return host if name.lower() == f"{owner.lower()}.github.io" else f"{host}/{name}"
-
-
 def address_node(text: str) -> yaml.ScalarNode:
-    """The value of `repository.url` and where it stands, so that a change of it changes nothing else."""
+    """The YAML node of `repository.url`, whose position allows an edit that touches nothing else."""
     node = yaml.compose(text)
     for key in ("repository", "url"):
         values = {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
@@ -62,12 +48,12 @@ def address_node(text: str) -> yaml.ScalarNode:
 
 
 def write_address(url: str, config: Path) -> None:
-    """Put the address into the configuration, comments and all else as they were."""
+    """Write the address into the configuration and leave everything else, comments included, untouched."""
     address = github_address(url)
     text = config.read_text(encoding="utf-8")
     node = address_node(text)
     start, end = node.start_mark.index, node.end_mark.index
-    space = "" if end > start else " "  # `url:` with nothing behind it
+    space = "" if end > start else " "  # `url:` without a value
     config.write_text(f"{text[:start]}{space}{address}{text[end:]}", encoding="utf-8")
     print(f"{config.name}: repository.url is {address}")
 
@@ -76,7 +62,7 @@ def write_address(url: str, config: Path) -> None:
 
 
 def tracked_files(root: Path, *patterns: str) -> list[str]:
-    """What git knows, so that no stray file is published; a pattern that matches nothing is an error."""
+    """The files git tracks, so that no stray file is published; a pattern without a match is an error."""
     command = ["git", "-C", str(root), "ls-files", "-z", "--error-unmatch", "--", *patterns]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -84,15 +70,15 @@ def tracked_files(root: Path, *patterns: str) -> list[str]:
     return done.stdout.split("\0")[:-1]
 
 
-def book_pages(root: Path) -> dict[str, str]:
-    """The source file of each page of the table of contents, and its address below that of the site."""
+def page_addresses(root: Path) -> dict[str, str]:
+    """Possible source files of the pages in the table of contents, each with its path on the site."""
     entries = toc_entries(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")))
-    names = [entry.removesuffix(".md").removesuffix(".ipynb") for entry in entries]
-    return {f"{name}{suffix}": f"{name}.html" for name in names for suffix in (".ipynb", ".md")}
+    names = [without_suffix(entry) for entry in entries]
+    return {f"{name}{suffix}": f"{name}.html" for name in names for suffix in PAGE_SUFFIXES}
 
 
 def link_maker(repository: str, site: str, files: set[str], pages: dict[str, str]) -> Callable[[str, str], str]:
-    """A function of a file and a link in it: the link's address on the site, or in the repository, in full."""
+    """A function from a file and a link in it to the absolute address of the link, on the site or in the repository."""
 
     def absolute(path: str, target: str) -> str:
         if SCHEME.match(target):
@@ -112,10 +98,10 @@ def link_maker(repository: str, site: str, files: set[str], pages: dict[str, str
 
 
 def with_links(source: str, path: str, absolute: Callable[[str, str], str]) -> str:
-    """Markdown with its links in full. Code stays as it is."""
+    """The Markdown with absolute links; code is left unchanged."""
 
     def replace(match: re.Match) -> str:
-        target = match[1] or match[2]  # at the end of the match
+        target = match[1] or match[2]  # the match ends with it
         return match[0].removesuffix(target) + absolute(path, target)
 
     lines = []
@@ -134,7 +120,7 @@ def with_links(source: str, path: str, absolute: Callable[[str, str], str]) -> s
 
 
 def link_targets(source: str) -> list[str]:
-    """All that Markdown links to or shows, in whatever way it is written, as a parser sees it."""
+    """The targets of all links and images that a Markdown parser finds, in any syntax."""
     tokens = MarkdownIt("commonmark").enable("table").parse(source)
     tokens += [child for token in tokens for child in token.children or []]
     html = [token.content for token in tokens if token.type.startswith("html_")]
@@ -143,7 +129,7 @@ def link_targets(source: str) -> list[str]:
 
 
 def form_title(cell: NotebookNode) -> str | None:
-    """What Colab shows in place of a cell that the site folds or leaves out; None if the cell is to be seen."""
+    """The title Colab shows instead of a cell that the site folds or omits; None for a visible cell."""
     draws = any(mime.startswith("image/") for output in cell.outputs for mime in output.get("data", {}))
     titles = {
         "remove-cell": "Set up Colab",
@@ -154,13 +140,13 @@ def form_title(cell: NotebookNode) -> str | None:
 
 
 def folded(cell: NotebookNode, title: str) -> None:
-    """Make a Colab form of the cell: a title and a run button, with the code a click away."""
+    """Turn the cell into a Colab form: a title and a run button, with the code one click away."""
     cell.source = f"#@title {title}\n{cell.source}"
     cell.metadata["cellView"] = "form"
 
 
 def colab_copy(notebook: NotebookNode, path: str, repository: str, absolute: Callable[[str, str], str]) -> NotebookNode:
-    """The notebook as Colab gets it; its outputs stay, or a reader in Colab would see none before running."""
+    """Turn the notebook, in place, into the copy for Colab; outputs stay, so that readers see them before running."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not code or code[0].source.count(UNSTAMPED) != 1:
         raise ValueError(f"{path} has no Colab cell to write the address into: its first code must hold `{UNSTAMPED}`")
@@ -171,7 +157,7 @@ def colab_copy(notebook: NotebookNode, path: str, repository: str, absolute: Cal
             raise ValueError(f"{path} folds a cell that starts with {cell.source.split()[0]}, which must come first")
         if title:
             folded(cell, title)
-    notebook.cells[0].source = LABEL.sub("", notebook.cells[0].source)  # Colab would show it
+    notebook.cells[0].source = LABEL.sub("", notebook.cells[0].source)  # Colab would show the label as text
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_links(cell.source, path, absolute)
@@ -180,10 +166,10 @@ def colab_copy(notebook: NotebookNode, path: str, repository: str, absolute: Cal
 
 
 def write_copies(repository: str, site: str, output: Path, root: Path) -> None:
-    """Write the whole tree of the branch `colab`, or nothing into a folder that holds something already."""
+    """Write the whole tree of the branch `colab` into a new or empty folder."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} is there and not an empty folder: give a new one, so that nothing old is published")
-    absolute = link_maker(repository, site, set(tracked_files(root)), book_pages(root))
+    absolute = link_maker(repository, site, set(tracked_files(root)), page_addresses(root))
     copies: dict[str, bytes] = {}
     for path in tracked_files(root, *PUBLISHED):
         content = (root / path).read_bytes()
@@ -204,11 +190,11 @@ def write_copies(repository: str, site: str, output: Path, root: Path) -> None:
     print(f"{output}: {notebooks} notebooks and what they need, {len(copies)} files")
 
 
-# --- Running it ---
+# --- The command ---
 
 
 def plain_url(text: str) -> str:
-    """An address that can stand in a shell command and in a string of Python without quotes."""
+    """An address that needs no quoting in a shell command or a Python string."""
     if not re.fullmatch(r"(https?|file)://[\w./:~@+%-]+", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is no plain address: give https://HOST/PATH")
     return text.rstrip("/")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tools/push_branch.sh FOLDER BRANCH: pushes FOLDER as the only commit of BRANCH on origin, over what was there.
-# For what is made and never merged: a history of it would only make every clone larger.
+# tools/push_branch.sh FOLDER BRANCH: replaces BRANCH on origin by a single commit that holds FOLDER.
+# For generated files that are never merged: their history would only make every clone larger.
 set -euo pipefail
 
 fail() {
@@ -12,12 +12,12 @@ fail() {
 folder=$1 branch=$2
 [ -d "$folder" ] && [ -n "$(ls -A "$folder")" ] || fail "$folder is not a folder with something in it."
 git check-ref-format "refs/heads/$branch" || fail "$branch is not a name for a branch."
-# Over the branch on which people work this would be the end of their history.
+# A force-push to the branch people work on would destroy its history.
 default=$(git ls-remote --symref origin HEAD | awk '$1 == "ref:" { print $2 }')
 [ -n "$default" ] || fail "the default branch of origin is not known."
 [ "refs/heads/$branch" != "$default" ] || fail "$branch is the default branch of origin; give another."
 
-# An index of our own: the checkout and its index stay as they are.
+# A separate index leaves the checkout and its own index untouched.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 git_folder=$(git rev-parse --absolute-git-dir)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools/report_failure.sh WHAT: says in an issue that the weekly run failed, in the open one if there is one.
+# tools/report_failure.sh WHAT: reports a failed weekly run in the open issue, or in a new one.
 # Needs gh, its GH_TOKEN, and RUN, the address of the run.
 set -euo pipefail
 
@@ -7,7 +7,7 @@ title="The weekly run fails"
 what=${1:?give what happened, as in $0 \"newest releases failure, links success\"}
 body="$what: ${RUN:?set RUN to the address of the run}"
 
-# Listed, not searched for: the search index may not know an issue that was opened a minute ago.
+# List issues instead of searching: the search index may lag by minutes.
 number=$(gh issue list --state open --limit 1000 --json number,title --jq "map(select(.title == \"$title\"))[0].number // empty")
 if [ -n "$number" ]; then
     gh issue comment "$number" --body "$body"

@@ -1,12 +1,13 @@
-"""Execute notebooks in place, so that their committed outputs are fresh and a run that changes nothing leaves no diff.
+"""Execute notebooks in place, so that their committed outputs are fresh; an unchanged result leaves no diff.
 
     python tools/run_notebooks.py book/perplexity/perplexity.ipynb ...
 
-Each notebook runs in its own folder with a fresh kernel. Cells tagged `skip-execution` keep what they have. A
-notebook is written only when it ran to its end, so an error or Ctrl-C leaves the file as it was.
+Each notebook runs in its own folder with a fresh kernel. Cells tagged `skip-execution` keep their outputs. A notebook
+is written only after it ran to the end, so an error or Ctrl-C leaves the file unchanged.
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,23 +15,32 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-def execute(path: Path, timeout: int) -> None:
-    """Run one notebook and write it back without anything that depends on the day or the machine."""
+def run(path: Path, timeout: int) -> NotebookNode:
+    """The notebook with the outputs of a fresh kernel in its own folder; the file stays as it is."""
+    # The kernel inherits it: torch's threads would otherwise spin while they wait, which slows a busy machine down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
         record_timing=False,
-        coalesce_streams=True,  # or the number of pieces in which output arrived would show
+        coalesce_streams=True,  # output may arrive in any number of pieces
         skip_cells_with_tag="skip-execution",
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()
+    return notebook
+
+
+def execute(path: Path, timeout: int) -> None:
+    """Run one notebook and write it back without anything that depends on the day or the machine."""
+    notebook = run(path, timeout)
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

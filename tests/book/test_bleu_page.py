@@ -1,4 +1,4 @@
-"""The BLEU that the page derives, held to sacrebleu and to numbers from papers."""
+"""The BLEU that the page derives, compared with sacrebleu and with numbers from papers."""
 
 import random
 
@@ -30,7 +30,7 @@ DOG_REFERENCES = [
 @pytest.mark.parametrize(
     "hypothesis, references, n, expected",
     [
-        ("the the the the the the the", CAT, 1, (2, 7)),  # a reference holds "the" at most twice (2002, section 2.1)
+        ("the the the the the the the", CAT, 1, (2, 7)),  # a reference has "the" at most twice (2002, section 2.1)
         (FIRST, GUIDES, 1, (17, 18)),
         (FIRST, GUIDES, 2, (10, 17)),
         (FIRST, GUIDES, 3, (7, 16)),
@@ -39,7 +39,7 @@ DOG_REFERENCES = [
         (SECOND, GUIDES, 2, (1, 13)),
         (SECOND, GUIDES, 3, (0, 12)),
         (SECOND, GUIDES, 4, (0, 11)),
-        ("two words", ["two words"], 3, (0, 0)),  # too short for a run of three
+        ("two words", ["two words"], 3, (0, 0)),  # too short for a trigram
     ],
 )
 def test_clipped_counts(hypothesis, references, n, expected):
@@ -79,7 +79,7 @@ def test_the_corpus_of_sacrebleus_own_tests():
 
 @pytest.mark.parametrize("smoothing", ["none", "floor", "add-k", "exp"])
 def test_random_sentences_and_corpora_match_sacrebleu(smoothing):
-    """2,500 sentences for each smoothing, in corpora of 5; few different words, so that runs match often."""
+    """2,500 sentences for each smoothing, in corpora of 5, from few distinct words so that n-grams match often."""
     rng = random.Random(smoothing)
     single = BLEU(tokenize="none", effective_order=True, smooth_method=smoothing)
     together = BLEU(tokenize="none", smooth_method=smoothing)
@@ -107,7 +107,7 @@ def test_random_sentences_and_corpora_match_sacrebleu(smoothing):
     ids=lambda value: type(value).__name__,
 )
 def test_the_library_that_the_page_trusts(metric, expected):
-    """The same corpus by the other metrics of the page: a new version of sacrebleu must not move them unseen."""
+    """The same corpus under the page's other metrics, so that no new version of sacrebleu changes them unnoticed."""
     streams = [list(stream) for stream in zip(*DOG_REFERENCES, strict=True)]
     assert metric.corpus_score(DOGS, streams).score == pytest.approx(expected, abs=0.005)
 

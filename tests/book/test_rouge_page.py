@@ -1,4 +1,4 @@
-"""The ROUGE that the page derives, held to rouge-score and to numbers from papers."""
+"""The ROUGE that the page derives, compared with rouge-score and with numbers from papers."""
 
 import random
 
@@ -15,16 +15,16 @@ GUNMAN = "police killed the gunman"  # Lin (2004), section 3.1: the reference of
     "prediction, target, n, expected",
     [
         ("testing", "testing one two", 1, (1, 1 / 3, 1 / 2)),  # rouge-score's own tests
-        ("testing one", "testing one two", 2, (1, 1 / 2, 2 / 3)),  # one pair of the two
+        ("testing one", "testing one two", 2, (1, 1 / 2, 2 / 3)),  # one of the two bigrams
         ("the the the", "the cat", 1, (1 / 3, 1 / 2, 2 / 5)),  # clipped: the reference has "the" once
         ("police kill the gunman", GUNMAN, 2, (1 / 3, 1 / 3, 1 / 3)),  # "the gunman"
-        ("the gunman kill police", GUNMAN, 2, (1 / 3, 1 / 3, 1 / 3)),  # the same pair, the opposite meaning
+        ("the gunman kill police", GUNMAN, 2, (1 / 3, 1 / 3, 1 / 3)),  # the same bigram, the opposite meaning
         ("the gunman police killed", GUNMAN, 1, (1, 1, 1)),  # every word, in no order
         ("Testing, ONE-two", "testing one two", 1, (1, 1, 1)),  # case and punctuation do not count
         ("one", "two", 1, (0, 0, 0)),
         ("", "two", 1, (0, 0, 0)),
         ("one", "", 1, (0, 0, 0)),
-        ("one two", "one two", 3, (0, 0, 0)),  # too short for a run of three
+        ("one two", "one two", 3, (0, 0, 0)),  # too short for a trigram
     ],
 )
 def test_rouge_n(prediction, target, n, expected):
@@ -48,11 +48,11 @@ def test_rouge_l(prediction, target, expected):
 @pytest.mark.parametrize(
     "prediction, target, expected",
     [
-        # Lin (2004), section 3.2: the union of "w1 w2" and "w1 w3 w5" has 4 of 5 words, out of 10 that were said
+        # Lin (2004), section 3.2: the union of "w1 w2" and "w1 w3 w5" has 4 of 5 words; the prediction has 10
         ("w1 w2 w6 w7 w8\nw1 w3 w8 w9 w5", "w1 w2 w3 w4 w5", (4 / 10, 4 / 5, 8 / 15)),
-        ("d e f\na b c", "a b c\nd e f", (1, 1, 1)),  # sentences may change places...
-        ("d e f a b c", "a b c d e f", (1 / 2, 1 / 2, 1 / 2)),  # ...if there are newlines to find them by
-        ("a", "a\na", (1, 1 / 2, 2 / 3)),  # one word pays once
+        ("d e f\na b c", "a b c\nd e f", (1, 1, 1)),  # sentences may swap places...
+        ("d e f a b c", "a b c d e f", (1 / 2, 1 / 2, 1 / 2)),  # ...if newlines separate them
+        ("a", "a\na", (1, 1 / 2, 2 / 3)),  # one word counts once
         ("\n\n", "a", (0, 0, 0)),
     ],
 )
@@ -61,7 +61,7 @@ def test_rouge_lsum(prediction, target, expected):
 
 
 def test_random_texts_match_rouge_score():
-    """10,000 pairs of one to a few lines, on few different words, so that matches overlap and compete."""
+    """10,000 pairs of one or more lines, from few distinct words so that matches overlap and compete."""
     library = RougeScorer(["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"])
     rng = random.Random(0)
     for _ in range(10_000):
@@ -80,7 +80,7 @@ def test_token_lists_are_taken_as_they_are():
 
 
 def test_thai_scores_zero_with_the_librarys_tokenizer_and_one_with_the_pages():
-    """The fault that the page shows: it would be news if a later version of the library mended it."""
+    """The fault the page demonstrates; this test tells us if a later version of the library fixes it."""
     thai = "ฉันรักภาษาไทย"
     assert RougeScorer(["rouge1"]).score(thai, thai)["rouge1"].fmeasure == 0
     assert page.rouge_n(list(thai), list(thai), 1) == (1, 1, 1)

@@ -1,4 +1,4 @@
-"""The site as a person meets it: in a browser, on a phone, in the dark, with a keyboard, with a slow line."""
+"""The site as people use it: in a browser, on a phone, in dark mode, with a keyboard, on a slow connection."""
 
 import re
 from collections.abc import Iterator
@@ -6,29 +6,29 @@ from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from built import NOTEBOOKS, PAGES, ROOT
+from built import NOTEBOOKS, PAGES
+from screenshots import load_images
 
-SCREENSHOTS = ROOT / "_build" / "screenshots"
 OTHER_PAGES = ["search", "genindex"]
-WIDTHS = (320, 360, 768, 1440)  # 320 is what WCAG asks for: a page of 1280 at 400%
+WIDTHS = (320, 360, 768, 1440)  # WCAG asks for 320: a width of 1280 zoomed to 400%
 MAX_FIRST_PAGE, MAX_IMAGE = 500_000, 200_000  # bytes
 AXE = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
     "rules": {"heading-order": {"enabled": True}, "page-has-heading-one": {"enabled": True}},
     "resultTypes": ["violations"],
-    "preload": False,  # axe would fetch style sheets a second time, from addresses that it resolves wrongly
+    "preload": False,  # axe would fetch style sheets again, from addresses it resolves wrongly
 }
 
 
 @contextmanager
 def opened(browser, address: str, page: str, width: int = 1440, scheme: str = "light") -> Iterator:
-    """A page in a window of its own, which fails the test for any error, failed request or request elsewhere."""
+    """Open a page in a new window; any error, failed request or request to another server fails the test."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     tab = context.new_page()
     wrong: list[str] = []
     tab.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
     tab.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    # What is still on its way when a person leaves a page is aborted; what cannot be had fails in other ways.
+    # Leaving a page aborts its pending requests; requests that really fail do so in other ways.
     tab.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else wrong.append(f"failed: {r.url}"))
     tab.on("request", lambda request: None if is_ours(request.url, address) else wrong.append(f"asks {request.url}"))
     tab.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
@@ -40,12 +40,6 @@ def opened(browser, address: str, page: str, width: int = 1440, scheme: str = "l
 
 def is_ours(url: str, address: str) -> bool:
     return url.startswith((address, "data:", "blob:"))
-
-
-def load_images(tab) -> None:
-    """Images wait until they are near the window; a person scrolls, and so do we."""
-    tab.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
-    tab.wait_for_function("[...document.images].every(i => i.complete)")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES])
@@ -70,16 +64,12 @@ def test_images_arrive_and_have_words_that_stand_for_them(browser, address, page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES])
 def test_the_page_is_open_to_everyone(browser, address, page, scheme):
-    # Dark on a phone, light on a desk: what scrolls or folds away differs by width, what is pale by scheme.
+    # Dark on a phone, light on a desktop: the width decides what scrolls or folds, the scheme what has low contrast.
     with opened(browser, address, page, width=320 if scheme == "dark" else 1440, scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.dataset.theme") == scheme
         tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         load_images(tab)
-        shot = SCREENSHOTS / f"{page.removeprefix('book/').replace('/', '-')}-{scheme}.png"
-        shot.parent.mkdir(parents=True, exist_ok=True)
         found = Axe().run(tab, options=AXE).response["violations"]
-        if scheme == "light":
-            tab.screenshot(path=shot, full_page=True)
     said = [
         f"{v['id']}: {v['help']}: {n['html'][:200]} {n.get('failureSummary', '')}" for v in found for n in v["nodes"]
     ]
@@ -88,12 +78,9 @@ def test_the_page_is_open_to_everyone(browser, address, page, scheme):
 
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("page", PAGES)
-def test_the_page_in_the_dark_for_a_person_to_look_at(browser, address, page, width):
+def test_the_page_loads_in_the_dark(browser, address, page, width):
     with opened(browser, address, page, width=width, scheme="dark") as tab:
         load_images(tab)
-        name = page.removeprefix("book/").replace("/", "-")
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        tab.screenshot(path=SCREENSHOTS / f"{name}-{'phone-' if width == 390 else ''}dark.png", full_page=True)
         assert tab.locator("article").inner_text().strip()
 
 
@@ -143,10 +130,10 @@ def test_the_search_finds_perplexity_and_leads_there(browser, address):
         tab.keyboard.type("perplexity")
         tab.keyboard.press("Enter")
         tab.wait_for_url("**/search.html?q=perplexity*")
-        tab.wait_for_load_state("networkidle")  # the excerpts under the results are fetched one by one
+        tab.wait_for_load_state("networkidle")  # the page fetches the results' excerpts one by one
         excerpts = tab.locator("#search-results p.context").all_inner_texts()
         assert len(excerpts) > 3
-        # of the buttons above the article: the download menu, and the page's own contents
+        # Text of the buttons above the article: the download menu, and the page's own contents.
         assert [text for text in excerpts if ".pdf" in text or "Contents" in text] == []
         result = tab.locator("#search-results a", has_text=re.compile("^Perplexity$")).first
         result.click()

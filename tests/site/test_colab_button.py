@@ -1,49 +1,58 @@
-"""The button that opens a page in Colab: on every notebook once the book has an address, and nowhere before."""
+"""The button that opens a page in Colab: on every notebook if the book has an address, nowhere if it has none."""
 
+import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
+import nbformat
 import pytest
-from book_site import know_the_address
-from bs4 import BeautifulSoup
-from built import PAGES, ROOT
+from built import PAGES, ROOT, article, build, card, once_per_run, parsed
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 COLAB = "https://colab.research.google.com"
 
 
-def links_to_colab(site: Path) -> dict[str, list[str]]:
-    """The links to Colab of each page."""
-    pages = {page: BeautifulSoup((site / f"{page}.html").read_text("utf-8"), "html.parser") for page in PAGES}
-    links = {page: [link["href"] for link in soup.find_all("a", href=True)] for page, soup in pages.items()}
-    return {page: [link for link in found if COLAB in link] for page, found in links.items()}
+def links_to_colab(site: Path, page: str) -> list[str]:
+    links = [link["href"] for link in parsed(site / f"{page}.html").find_all("a", href=True)]
+    return [link for link in links if COLAB in link]
 
 
-def test_notebooks_have_the_button_and_other_pages_do_not(published):
-    links = links_to_colab(published)
-    for page, found in links.items():
+def test_notebooks_have_the_button_and_other_pages_do_not(site):
+    found = {page: links_to_colab(site, page) for page in PAGES}
+    for page, links in found.items():
         is_notebook = (ROOT / f"{page}.ipynb").exists()
         address = f"{COLAB}/github/Someone/some-book/blob/colab/{page}.ipynb"
-        assert found == ([address] if is_notebook else []), page
-    assert sum(map(len, links.values())) >= 8
+        assert links == ([address] if is_notebook else []), page
+    assert sum(map(len, found.values())) >= 8
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_with_an_address_cards_have_whole_links(published, page):
-    soup = BeautifulSoup((published / f"{page}.html").read_text("utf-8"), "html.parser")
-    card = {tag["property"]: tag["content"] for tag in soup.find_all("meta", property=True)}
-    base = "https://someone.github.io/some-book/"
-    assert card["og:url"] == f"{base}{page}.html"
-    assert (published / card["og:image"].removeprefix(base)).is_file() and card["og:image"].startswith(base)
+@pytest.fixture(scope="session")
+def unpublished(tmp_path_factory) -> Path:
+    """The site of a book that has no address yet, of a page and a notebook: the configuration is the real one."""
+
+    def make(folder: Path) -> None:
+        book = folder / "source" / "book"
+        book.mkdir(parents=True)
+        for name in ("_static", "_templates"):
+            shutil.copytree(ROOT / "book" / name, book / name)
+        shutil.copy(ROOT / "book" / "references.bib", book)
+        (book / "index.md").write_text("# A book\n\nWith a page that says what it is about.\n")
+        cells = [new_markdown_cell("# A notebook\n\nWith a cell that says what it prints."), new_code_cell("print(1)")]
+        nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), book / "page.ipynb")
+        toc = "format: jb-book\nroot: book/index\nparts:\n- caption: One\n  chapters:\n  - file: book/page\n"
+        (folder / "source" / "_toc.yml").write_text(toc)
+        build(folder / "source", folder, url="")
+
+    return once_per_run(tmp_path_factory, "unpublished", make) / "_build" / "html"
 
 
-def test_without_an_address_no_page_has_it(site):
-    assert set(map(tuple, links_to_colab(site).values())) == {()}
+@pytest.mark.parametrize("page", ["book/index", "book/page"])
+def test_without_an_address_no_page_has_it(unpublished, page):
+    assert article(unpublished, page).h1
+    assert links_to_colab(unpublished, page) == []
 
 
-@pytest.mark.parametrize("address", ["", None], ids=["empty", "nothing"])
-def test_without_an_address_the_theme_is_not_asked_for_it(address):
-    options = {"repository_url": address, "launch_buttons": {"colab_url": COLAB}}
-    config = SimpleNamespace(html_theme_options=options, html_baseurl="", ogp_site_url=None)
-    know_the_address(None, config)
-    assert "launch_buttons" not in options
-    assert config.ogp_site_url == ""
+@pytest.mark.parametrize("page", ["book/index", "book/page"])
+def test_without_an_address_the_picture_of_the_card_is_linked_relatively(unpublished, page):
+    shown = card(unpublished, page)
+    assert len(shown["og:description"]) > 20
+    assert (unpublished / shown["og:image"]).is_file()

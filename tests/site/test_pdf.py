@@ -1,43 +1,35 @@
-"""The book as one PDF: complete, with jumps that land where they say and page numbers that are true."""
+"""The book as one PDF: complete, with links that jump to the right place and correct page numbers."""
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from copy import copy
 
 import make_pdf
 import nbformat
 import pytest
-from bs4 import BeautifulSoup
-from built import NOTEBOOKS, PAGES, ROOT, TOC
+import yaml
+from built import NOTEBOOKS, PAGES, ROOT, SENTENCES, TOC, article, headings
+from join_pdf import join
 from pypdf import PdfReader
-from test_site import SENTENCES, article
-
-needs_browser = pytest.mark.skipif(
-    not any(map(shutil.which, make_pdf.BROWSERS)), reason=f"needs one of {', '.join(make_pdf.BROWSERS)} to print with"
-)
+from site_browser import find_browser, served
 
 
 @pytest.fixture(scope="session")
-def book(site, tmp_path_factory):
-    target = tmp_path_factory.mktemp("pdf") / "book.pdf"
-    assert make_pdf.main(["--site", str(site), "--pdf", str(target)]) == 0
-    assert [file.name for file in target.parent.iterdir()] == ["book.pdf"]
-    return PdfReader(target)
+def book(printed):
+    return PdfReader(printed)
 
 
 def squeezed(text: str) -> str:
-    """Text without white space, of which a PDF keeps only the look."""
+    """Text without white space, which a PDF does not preserve."""
     return "".join(text.split())
 
 
 def stands_in(text: str, sheets: list[str]) -> bool:
     """Whether the text is on one sheet, or begins on one and ends on the next.
 
-    Joining the sheets would not tell: on each, Chromium draws code and tables after the paragraphs below them.
+    Searching the joined sheets would miss some: Chromium draws code and tables after the paragraphs below them.
     """
     wanted = squeezed(text)
     pairs = zip(sheets, [*sheets[1:], ""], strict=True)
@@ -47,14 +39,6 @@ def stands_in(text: str, sheets: list[str]) -> bool:
 @pytest.fixture(scope="session")
 def sheets(book):
     return [squeezed(page.extract_text()) for page in book.pages]
-
-
-def headings(site, page: str) -> list[tuple[int, str]]:
-    """Level and text of the page's headings, as a reader of the site sees them."""
-    body: BeautifulSoup = copy(article(site, page))
-    for link in body.select(".headerlink"):
-        link.decompose()
-    return [(int(tag.name[1]), " ".join(tag.get_text().split())) for tag in body.find_all(["h1", "h2", "h3"])]
 
 
 def outline(book: PdfReader) -> list[tuple[int, str, int]]:
@@ -72,7 +56,7 @@ def outline(book: PdfReader) -> list[tuple[int, str, int]]:
 
 @pytest.fixture(scope="session")
 def chapters(site, book, sheets):
-    """The text of each page of the site, cut out of the book where the outline says."""
+    """The sheets of each page of the site, split where the outline says."""
     parts = {part["caption"]: len(part["chapters"]) for part in TOC["parts"]}
     starts, left = [], 1  # the root, which is in no part
     for depth, title, sheet in outline(book):
@@ -88,7 +72,7 @@ def chapters(site, book, sheets):
 
 @pytest.fixture(scope="session")
 def bodies(site, chapters):
-    """The text of each page's sheets without their footers, which come first in it and would split what runs over."""
+    """The sheets of each page without their footers, which come first and would split text that runs over."""
     bodies, number = {}, 0
     for page, texts in chapters.items():
         title = squeezed(headings(site, page)[0][1])
@@ -97,7 +81,6 @@ def bodies(site, chapters):
     return bodies
 
 
-@needs_browser
 def test_the_outline_is_the_book(site, book):
     expected = [(level - 1, text) for level, text in headings(site, TOC["root"])]
     for part in TOC["parts"]:
@@ -106,48 +89,42 @@ def test_the_outline_is_the_book(site, book):
     assert [(depth, title) for depth, title, _ in outline(book)] == expected
 
 
-@needs_browser
 def test_every_entry_of_the_outline_leads_to_the_sheet_where_its_heading_stands(book, sheets):
     parts = {part["caption"] for part in TOC["parts"]}
     assert [t for depth, t, sheet in outline(book) if squeezed(t) not in sheets[sheet] and t not in parts] == []
 
 
-@needs_browser
 def test_there_are_sheets_enough_all_of_a4_and_none_is_blank(book, bodies):
     assert 5 * len(PAGES) < len(book.pages) < 60 * len(PAGES)
     assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in book.pages} == {(595, 842)}
-    # a sheet may hold a figure alone, or what is left of an output; with its footer alone it would be blank
+    # A sheet may hold only a figure or the rest of an output, but not only its footer.
     texts = [text for page in PAGES for text in bodies[page]]
     printed = zip(texts, book.pages[-len(texts) :], strict=True)
     assert [number for number, (text, page) in enumerate(printed, start=1) if not text and not page.images] == []
 
 
-@needs_browser
 @pytest.mark.parametrize("page, sentence", SENTENCES)
 def test_the_text_can_be_found(bodies, page, sentence):
     assert stands_in(sentence, bodies[page])
 
 
-@needs_browser
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_every_line_of_code_is_printed_also_where_the_site_folds_it(bodies, page):
     for cell in nbformat.read(ROOT / f"{page}.ipynb", as_version=4).cells:
         if cell.cell_type == "code" and "remove-cell" not in cell.metadata.get("tags", []):
-            # other scripts need fonts that the machine may lack
+            # Other scripts need fonts the machine may lack.
             lines = [line for line in cell.source.splitlines() if line.isascii()]
             assert [line for line in lines if line.strip() and not stands_in(line, bodies[page])] == []
 
 
-@needs_browser
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_every_answer_that_the_site_folds_is_printed(site, bodies, page):
     answers = article(site, page).select("details:not(.hide) > p")
     assert len(answers) > 2
-    # formulas are drawn sign by sign, in an order of their own
+    # Chromium draws formulas symbol by symbol, in its own order.
     assert [a for a in answers if not a.find("math") and not stands_in(a.get_text(), bodies[page])] == []
 
 
-@needs_browser
 def test_nothing_of_the_site_around_the_text_is_printed(sheets):
     everything = "".join(sheets)
     hint = "The stronger the colour, the greater the surprise; it is full at 10 nats. Point at a token"
@@ -155,7 +132,6 @@ def test_nothing_of_the_site_around_the_text_is_printed(sheets):
         assert squeezed(words) not in everything
 
 
-@needs_browser
 def test_page_numbers_and_running_titles_are_printed(site, book, chapters):
     """The footer comes first in the text of a sheet."""
     page_number = 0
@@ -171,7 +147,6 @@ def test_page_numbers_and_running_titles_are_printed(site, book, chapters):
     ]
 
 
-@needs_browser
 def test_the_contents_tell_the_true_pages(site, book):
     front = sum(label.isalpha() for label in book.page_labels)
     text = "\n".join(page.extract_text() for page in book.pages[1:front])
@@ -186,7 +161,6 @@ def test_the_contents_tell_the_true_pages(site, book):
     assert pages == sorted(pages)
 
 
-@needs_browser
 def test_links_jump_within_the_book_or_lead_to_the_web(book, sheets):
     inside, outside = [], []
     for page in book.pages:
@@ -201,9 +175,8 @@ def test_links_jump_within_the_book_or_lead_to_the_web(book, sheets):
     assert [address for address in outside if not re.match(r"https?://(?!127|localhost)|mailto:", address)] == []
 
 
-@needs_browser
 def test_the_contents_jump_to_what_they_name(site, book, sheets):
-    """A link on a page with the same anchors as all others, such as at-a-glance, must find its own."""
+    """Pages share anchors such as at-a-glance; a link must find the one of its own page."""
     front = sum(label.isalpha() for label in book.page_labels)
     goals = [link.get_object()["/Dest"] for page in book.pages[1:front] for link in page["/Annots"]]
     wanted = [title for page in PAGES for level, title in headings(site, page) if level <= 2]
@@ -212,17 +185,15 @@ def test_the_contents_jump_to_what_they_name(site, book, sheets):
     assert [title for title, place in zip(wanted, places, strict=True) if squeezed(title) not in sheets[place]] == []
 
 
-@needs_browser
 def test_it_says_what_it_is(book, sheets):
-    config = make_pdf.yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
     assert (book.metadata.title, book.metadata.author) == (config["title"], config["author"])
     assert book.root_object["/Lang"] == "en"
     assert squeezed(config["title"]) in sheets[0] and "CCBY4.0" in sheets[0]
 
 
-@needs_browser
 def test_the_tags_for_screen_readers_are_those_of_the_sheets(book):
-    """Each sheet's and each link's number must lead to its own tags, or a screen reader reads another page."""
+    """The number of each sheet and link must lead to its own tags, or a screen reader reads another page."""
     tree = book.root_object["/StructTreeRoot"]
     entries = tree["/ParentTree"]["/Nums"]
     tags = dict(zip(entries[::2], entries[1::2], strict=True))
@@ -230,7 +201,7 @@ def test_the_tags_for_screen_readers_are_those_of_the_sheets(book):
     for page in book.pages:
         for tag in (reference.get_object() for reference in tags[page["/StructParents"]]):
             kids = tag["/K"] if isinstance(tag["/K"], list) else [tag["/K"]]
-            # a paragraph may begin on the sheet before; then the piece on this sheet names it
+            # A paragraph may begin on the sheet before; then its part on this sheet names the sheet.
             pieces = [tag, *(kid.get_object() for kid in kids)]
             places = [piece.get("/Pg") for piece in pieces if isinstance(piece, dict)]
             assert page.indirect_reference in [place.indirect_reference for place in places if place]
@@ -241,23 +212,20 @@ def test_the_tags_for_screen_readers_are_those_of_the_sheets(book):
     assert book.root_object["/MarkInfo"]["/Marked"]
 
 
-@needs_browser
-def test_who_reads_in_the_dark_prints_dark_on_light(site):
-    """Every element's text must be darker than what it stands on, or a reader prints black on grey."""
+def test_who_reads_in_the_dark_prints_dark_on_light(site, browser):
+    """Text must be dark and its background light, or a reader in dark mode prints grey pages."""
     script = """() => [...document.querySelectorAll(".bd-article *")].filter(e => e.checkVisibility()).filter(e => {
       const [red, green, blue, alpha = 1] = getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).map(Number);
       const text = Math.max(...getComputedStyle(e).color.match(/[\\d.]+/g).slice(0, 3).map(Number));
       const says = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
       return (says && text > 150) || (alpha > 0.6 && Math.min(red, green, blue) < 150);
     }).map(e => e.outerHTML.slice(0, 120))"""
-    with make_pdf.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=make_pdf.find_browser(), args=make_pdf.BROWSER_ARGUMENTS)
-        page = browser.new_page(color_scheme="dark")
-        page.goto((site / "book/perplexity/perplexity.html").as_uri())
-        page.evaluate("document.documentElement.dataset.theme = 'dark'")
-        page.emulate_media(media="print")
-        wrong = page.evaluate(script)
-        browser.close()
+    page = browser.new_page(color_scheme="dark")
+    page.goto((site / "book/perplexity/perplexity.html").as_uri())
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.emulate_media(media="print")
+    wrong = page.evaluate(script)
+    page.close()
     assert wrong == []
 
 
@@ -270,15 +238,14 @@ def test_a_folder_that_holds_no_site_is_named(tmp_path, capsys):
 def test_without_a_browser_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match="none of chromium, chromium-browser, google-chrome is on the PATH"):
-        make_pdf.find_browser()
+        find_browser()
 
 
-@needs_browser
-def test_an_interruption_leaves_the_last_pdf_as_it_was(site, tmp_path):
+def test_an_interruption_leaves_the_last_pdf_as_it_was(site, chromium, tmp_path):
     target = tmp_path / "book.pdf"
     target.write_text("the last one")
     command = [sys.executable, str(ROOT / "tools/make_pdf.py"), "--site", str(site), "--pdf", str(target)]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs start with Ctrl-C ignored
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
     assert running.stdout.readline().startswith("[1/")
@@ -290,8 +257,7 @@ def test_an_interruption_leaves_the_last_pdf_as_it_was(site, tmp_path):
     assert target.read_text() == "the last one"
 
 
-@needs_browser
-def test_pages_with_the_same_anchors_keep_their_own_jumps(tmp_path, capsys):
+def test_pages_with_the_same_anchors_keep_their_own_jumps(browser, tmp_path, capsys):
     head = '<!doctype html><html lang="en"><title>t</title><body><article class="bd-article"><section id="top"><h1>'
     far = '<p style="break-before: page" id="end">The end.</p></section></article></body></html>'
     links = '<p><a href="#end">here</a> <a href="two.html#end">there</a> <a href="two.html">two</a></p>'
@@ -299,11 +265,9 @@ def test_pages_with_the_same_anchors_keep_their_own_jumps(tmp_path, capsys):
     (tmp_path / "one.html").write_text(f"{head}One</h1>{links}{far}")
     (tmp_path / "two.html").write_text(f"{head}Two</h1>{links}{lost}{far}")
     config = {"title": "t", "author": "a", "sphinx": {"config": {"language": "en"}}}
-    with make_pdf.served(tmp_path) as base, make_pdf.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=make_pdf.find_browser(), args=make_pdf.BROWSER_ARGUMENTS)
+    with served(tmp_path) as base:
         front, one, two = (make_pdf.print_page(browser, base, name, "Part", 1) for name in ("one", "one", "two"))
-        book = make_pdf.join(front, [one, two], base, config)
-        browser.close()
+        book = join(front, [one, two], base, config)
     links = [[link.get_object() for link in page["/Annots"]] for page in book.pages]
     goals = [[book.get_page_number(link["/Dest"][0].get_object()) for link in on if "/Dest" in link] for on in links]
     assert goals[2:] == [[3, 5, 4], [], [5, 5, 4], []]  # sheets 2 and 3 are page one, 4 and 5 page two

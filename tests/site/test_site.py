@@ -1,29 +1,13 @@
-"""The built site: strict, complete, and holding what the sources hold."""
+"""The built site: strict, complete, and with everything that the sources contain."""
 
 import re
 from copy import copy
-from functools import cache
-from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
-from bs4 import BeautifulSoup
-from built import NOTEBOOKS, PAGES, ROOT
+from built import NOTEBOOKS, PAGES, PUBLISHED_AT, ROOT, SENTENCES, article, card, parsed
 
 import nbhelpers
-
-SENTENCES = [*yaml.safe_load((ROOT / "tests" / "site" / "sentences.yml").read_text("utf-8")).items()]
-
-
-@cache
-def parsed(path: Path) -> BeautifulSoup:
-    assert path.exists(), f"{path} was not built"
-    return BeautifulSoup(path.read_text("utf-8"), "html.parser")
-
-
-def article(site: Path, page: str) -> BeautifulSoup:
-    return parsed(site / f"{page}.html").find("article")
 
 
 @pytest.mark.parametrize("page, sentence", SENTENCES)
@@ -61,10 +45,11 @@ def test_the_front_page_lists_every_chapter_and_adds_up_its_times(site):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_link_to_the_page_shows_a_card(site, page):
-    soup = parsed(site / f"{page}.html")
-    card = {tag["property"]: tag["content"] for tag in soup.find_all("meta", property=True)}
-    assert len(card["og:description"]) > 20
-    assert (site / card["og:image"]).exists()
+    shown = card(site, page)
+    assert len(shown["og:description"]) > 20
+    assert shown["og:url"] == f"{PUBLISHED_AT}{page}.html"
+    assert shown["og:image"].startswith(PUBLISHED_AT), "only an absolute link works elsewhere"
+    assert (site / shown["og:image"].removeprefix(PUBLISHED_AT)).is_file()
 
 
 @pytest.mark.parametrize("page", NOTEBOOKS)
@@ -112,7 +97,8 @@ def test_formulas_are_drawn_by_the_browser_itself(site):
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_asks_no_other_server_for_anything(site, page):
     soup = parsed(site / f"{page}.html")
-    asked = [tag.get("src") or tag.get("href") for tag in soup.find_all(["script", "link", "img"])]
+    tags = soup.find_all(["script", "link", "img"])
+    asked = [tag.get("src") or tag.get("href") for tag in tags if tag.get("rel") != ["canonical"]]
     assert [url for url in asked if url and re.match(r"(https?:)?//", url)] == []
 
 

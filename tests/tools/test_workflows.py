@@ -1,4 +1,4 @@
-"""The workflows are valid, ask for little, and run what a person runs: make targets and scripts of tools/."""
+"""The workflows are valid, request few permissions, and run what a person runs: make targets and scripts in tools/."""
 
 import os
 import re
@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
-# Values that only the repository's owners decide; anything else could carry a stranger's text into a command.
+# Values that only the repository's owners control; any other could inject a stranger's text into a command.
 VALUE = r"\$\{\{ (github\.(server_url|repository)|needs\.\w+\.result) \}\}"
 WORD = rf'(?:"(?:[\w ,.-]|{VALUE})+"|(?:[\w./=:-]|{VALUE})+)'
 COMMANDS = [
@@ -40,7 +40,7 @@ def steps(workflow: dict) -> list[dict]:
 
 
 def faults_of_step(step: dict) -> list[str]:
-    """What keeps a step from being one plain command or one of GitHub's own actions."""
+    """Why a step is neither one plain command nor one of GitHub's own actions."""
     if "uses" in step:
         return [] if re.fullmatch(ACTION, step["uses"]) else [f"{step['uses']}: not an action of GitHub's by major"]
     matches = [match for pattern in COMMANDS if (match := re.fullmatch(pattern, step["run"]))]
@@ -110,9 +110,9 @@ def test_the_workflow_has_no_fault(path):
         ({"run": "make test URL=${{ github.server_url }}/${{ github.repository }}"}, ""),
         ({"uses": "actions/checkout@v6"}, ""),
         ({"run": "make tset"}, "no such target"),
-        ({"run": "make test || true"}, "neither"),  # a failure that is hidden
+        ({"run": "make test || true"}, "neither"),  # hides a failure
         ({"run": "make model && make book"}, "neither"),
-        ({"run": "make model\nmake book"}, "neither"),  # a script that no person would find in the Makefile
+        ({"run": "make model\nmake book"}, "neither"),  # a script that belongs in the Makefile
         ({"run": "pip install torch"}, "neither"),
         ({"run": "make test URL=${{ github.head_ref }}"}, "neither"),  # a stranger names the branch
         ({"run": 'tools/report_failure.sh "$(id)"'}, "neither"),
@@ -173,7 +173,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with one commit on main, its origin beside it, and something to push in `made`."""
+    """A checkout with one commit on main, its origin next to it, and something to push in `made`."""
     git(tmp_path, "init", "-q", "--bare", "-b", "main", "origin.git")
     git(tmp_path, "clone", "-q", "origin.git", "checkout")
     folder = tmp_path / "checkout"

@@ -1,7 +1,8 @@
-"""What this book adds to its theme, and what it leaves out: a page should be light, still, and open to everyone."""
+"""What this book adds to its theme and what it removes, to keep pages light, stable and accessible."""
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from pathlib import Path
@@ -9,21 +10,21 @@ from typing import Any
 
 import nbformat
 import yaml
-from check_notebooks import toc_entries
+from addresses import pages_address
 from docutils import nodes
-from publish import pages_address
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
+from toc import toc_entries
 
-# Loaded by extensions that Jupyter Book always brings, for features that no page here uses. Thebe's would also name
-# a server of somebody else's on every page.
+# Scripts and styles of extensions that Jupyter Book always loads, for features this book does not use. Thebe's would
+# also name a third-party server on every page.
 UNUSED = ("thebe", "togglebutton", "design-tabs")
-# The status table of a build that executed nothing.
+# The status table when the build executed nothing.
 EMPTY_TABLE = re.compile(r'<table class="table">(?:(?!</table>).)*<tbody>\s*</tbody>\s*</table>', re.DOTALL)
 NOTHING_RUN = "<em>This copy of the site was built from the committed outputs, without executing anything.</em>"
-# Roles that docutils gives a bibliography: deprecated ones, and a list whose children are not all items.
+# ARIA roles docutils gives a bibliography: a deprecated one, and a list whose children are not all items.
 ROLES = re.compile(r'(<div) role="list"( class="citation-list">)|(<div class="citation"[^>]*) role="doc-biblioentry"')
 TIMES = ("Time to read", "Time to run")
 PROMPTS = {"Show code cell content": "Show the solution", "Hide code cell content": "Hide the solution"}
@@ -32,9 +33,10 @@ IMAGE = re.compile(r'<img (?=[^>]*src="([^"]+\.png)")(?![^>]*\bwidth=)')
 
 
 def know_the_address(app: Sphinx, config: Config) -> None:
-    """Without an address no Colab button: the theme would fail over the link that it cannot make.
+    """Without an address, remove the Colab button: the theme would fail because it cannot make the link.
 
-    With one, links in social cards are whole: they start with `html.baseurl`, or where GitHub serves the repository.
+    With an address, make the links in social cards absolute: they start with `html.baseurl` or, by default, with the
+    address at which GitHub Pages serves the repository.
     """
     repository = config.html_theme_options.get("repository_url") or ""
     if not repository:
@@ -45,9 +47,9 @@ def know_the_address(app: Sphinx, config: Config) -> None:
 
 
 class CellOutput(SphinxDirective):
-    """`{cell-output} path/to/page.ipynb` with `some text` as content: the first HTML output that holds the text.
+    """`{cell-output} path/to/page.ipynb` with `some text` as content: the first HTML output that contains the text.
 
-    A sample on the front page is then what a notebook computed, and is compared by nbval where it stands.
+    So a sample on the front page is what a notebook computed, and nbval checks it in that notebook.
     """
 
     required_arguments = 1
@@ -66,9 +68,9 @@ class CellOutput(SphinxDirective):
 
 
 class Chapters(SphinxDirective):
-    """`{chapters}`: a table of all notebooks in the order of the book, with the times that each states of itself.
+    """`{chapters}`: a table of all notebooks in book order, with the times each one states.
 
-    The content gives, as `page: question`, what a chapter asks; without any content there is no such column.
+    The content lists the question each chapter asks, as `page: question`; without content the table has no such column.
     """
 
     has_content = True
@@ -97,7 +99,7 @@ class Chapters(SphinxDirective):
 
 
 def title_and_times(path: Path) -> tuple[str, list[float]]:
-    """The title of a notebook, and the minutes that its table "At a glance" gives for reading and for running."""
+    """A notebook's title, and the minutes for reading and for running from its "At a glance" table."""
     cells = nbformat.read(path, as_version=4).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     title = re.search(r"^# (.+)", text, re.MULTILINE)
@@ -110,6 +112,7 @@ def title_and_times(path: Path) -> tuple[str, list[float]]:
 
 
 def minutes(time: float) -> str:
+    """Minutes in whole and half, as in `1½`."""
     whole, half = divmod(time, 1)
     return (f"{whole:.0f}" if whole else "") + ("½" if half else "")
 
@@ -124,13 +127,13 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object) -> None:
-    """Drop what is unused, and give every image its size so that the text below it does not jump when it arrives."""
+    """Drop unused files, and state every image's size so that the text does not jump when the image arrives."""
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context[kind] if not any(name in str(vars(file)).lower() for name in UNUSED)]
 
     def with_size(match: re.Match[str]) -> str:
         source = app.builder.outdir / Path(pagename).parent / match[1]
-        original = app.srcdir / "book" / "_static" / source.name  # images of pages are copied after the pages
+        original = app.srcdir / "book" / "_static" / source.name  # Sphinx copies images after writing the pages
         candidates = [Path(app.srcdir) / name for name, (_, copy) in app.env.images.items() if copy == source.name]
         for path in (*candidates, original, source):
             if path.is_file():
@@ -147,6 +150,8 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    # The kernels inherit it: torch's threads would otherwise spin while they wait, which slows a busy machine down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app.add_directive("cell-output", CellOutput)
     app.add_directive("chapters", Chapters)
     app.connect("config-inited", know_the_address)

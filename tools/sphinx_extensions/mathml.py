@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw themselves: no script, no fonts to fetch, readable by screen readers."""
+"""Formulas as MathML, which browsers render natively: no script, no fonts to fetch, readable by screen readers."""
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -12,7 +12,7 @@ def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
 
 
 def visit_block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    # A wide formula scrolls, by keyboard too.
+    # The tab stop lets keyboard users scroll a wide formula.
     box = '<div class="math-block" tabindex="0" role="group" aria-label="Formula">'
     translator.body.append(f"{box}{convert(node.astext(), display='block')}</div>")
     raise nodes.SkipNode
