@@ -7,17 +7,16 @@
 Importing the package is cheap: torch, transformers, scipy and matplotlib are imported inside the functions that need
 them. The book "Evaluating Language Models" explains the ideas behind each function.
 
-From the bottom up: `embedded` and `models` load a model; `engine` turns token ids into log-probabilities; `tokens`,
-`chats` and `boundary` turn text into ids; `scoring`, `perplexity` and `generation` are what the package is for;
-`servers` asks models elsewhere; `templates`, `verdicts`, `parsing`, `judges` and `judging` let a model judge; `plots`
-draws. `statistics` says how sure a number is, and stands apart. Each module imports only from those below it; the
-contracts in pyproject.toml hold it to that.
+From the bottom up: `embedded` brings the default model, `loading` and `models` load any; `engine` turns token ids into
+log-probabilities; `tokens`, `chats`, `prompts` and `boundary` turn text into ids; `scoring`, `perplexity` and
+`generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `plots` draws.
+`statistics` says how sure a number is, and stands apart. Each module imports only from those below it; the contracts in
+pyproject.toml hold it to that.
 """
 
 from .generation import Generation, generate
-from .judging import judge, judge_pairs
+from .judging import PairVerdict, Template, Verdict, judge, judge_pairs, parse_verdict
 from .models import LanguageModel, load_model, wrap_model
-from .parsing import parse_verdict
 from .perplexity import Perplexity, perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
 from .scoring import AnswerScore, TokenScore, score_answers, token_scores
@@ -36,8 +35,6 @@ from .statistics import (
     rogan_gladen,
     wilson_interval,
 )
-from .templates import Template
-from .verdicts import PairVerdict, Verdict
 
 __version__ = "0.1.0"
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .loading import OURS, locate, read
-from .placement import choose_device, choose_dtype
+from .loading import OURS, choose_device, choose_dtype, locate, read
 from .reasons import one_line, reason
 
 if TYPE_CHECKING:

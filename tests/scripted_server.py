@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -32,8 +33,8 @@ def entry(token: str, logprob, **alternatives) -> dict:
 class ScriptedServer:
     """A server that answers each request with `answer(content of the chat, how often it was asked before)`.
 
-    An answer is a dict (sent as JSON), or a tuple of status, headers and bytes. The server records what it was asked.
-    It listens on 127.0.0.1 only.
+    An answer is a dict (sent as JSON), a tuple of status, headers and bytes, or a function that gets the connection's
+    file and writes to it what it likes. The server records what it was asked. It listens on 127.0.0.1 only.
     """
 
     def __init__(self) -> None:
@@ -62,12 +63,17 @@ class ScriptedServer:
                 finally:
                     with lock:
                         scripted.at_once -= 1
+                if callable(answer):
+                    self.close_connection = True
+                    with suppress(OSError):  # the client has given up
+                        answer(self.wfile)
+                    return
                 if isinstance(answer, dict):
                     answer = (200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
                 status, headers, content = answer
                 try:
                     self.send_response(status)
-                    for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                    for name, value in ({"Content-Length": str(len(content))} | headers).items():
                         self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(content)
@@ -92,6 +98,31 @@ class ScriptedServer:
         self.release.set()
         self.http.shutdown()
         self.http.server_close()
+
+
+def refusal(text) -> dict:
+    body = completion(None)
+    body["choices"][0]["message"]["refusal"] = text
+    return body
+
+
+def error_body(message, **fields) -> bytes:
+    """OpenAI's form of an error."""
+    return json.dumps({"error": {"message": message, "type": None, "param": None, "code": None, **fields}}).encode()
+
+
+def trickle(head: bytes, piece: bytes, release: threading.Event):
+    """An answer that begins with `head` and then sends `piece` for 20 s, or until the server is released."""
+
+    def write(file) -> None:
+        file.write(head)
+        for _ in range(1000):
+            if release.wait(0.02):
+                break
+            file.write(piece)
+            file.flush()
+
+    return write
 
 
 def files(endpoint: Endpoint) -> list[Path]:

@@ -12,7 +12,8 @@ import transformers
 from tiny_models import make_model, make_tokenizer
 
 import nbhelpers as nb
-from nbhelpers import models, placement
+from nbhelpers import models
+from nbhelpers.loading import placement
 
 
 @pytest.fixture

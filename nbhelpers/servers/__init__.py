@@ -1,11 +1,12 @@
 """Any OpenAI-compatible server as a model that generates and judges: one request per chat, every reply kept on disk.
 
-This folder may import `embedded.cache_folder`, `chats` and `sampling`, and nothing else of the package: it must not
-know models, tokens, engines or judges.
+This folder may import `embedded.cache_folder`, `chats`, `sampling` and `warn`, and nothing else of the package: it must
+not know models, tokens, engines or judges.
 
 vLLM, Ollama, llama.cpp, ``transformers serve`` and OpenAI all answer ``POST /chat/completions``. Their replies cost
 time or money, so each is written to a folder as soon as it arrives: after a crash, a Ctrl-C or an error, the same call
-asks only for what is missing. Sending needs the package ``openai``; the rest of nbhelpers does not.
+asks only for what is missing. What a server sends is foreign: whatever it is, it becomes one request's `Reply`. Sending
+needs the package ``openai``; the rest of nbhelpers does not.
 """
 
 from .chat_completions import complete

@@ -7,8 +7,10 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..embedded import cache_folder
+from .redaction import Secret
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,32 @@ class Endpoint:
     concurrency : int
         Maximum number of requests under way at once, 1 or more.
     timeout : float
-        A request fails if the server stays silent for this many seconds.
+        A request fails if the server stays silent for this many seconds, or takes ten times as long as a whole.
     retries : int
         How often to retry after a failure that may pass, waiting longer each time.
     cache : str, path or None
         The folder that keeps the reply to each request. It knows the model by `base_url` and `model` alone: use another
         folder if another model takes over the same names, or to ask the same again. The default is ``replies`` in
         `nbhelpers.embedded.cache_folder()`. With None nothing is kept.
+    top_logprobs_limit : int
+        How many alternatives to a token the server gives at most: 20 at OpenAI and vLLM, 5 at some others.
 
     Raises
     ------
     TypeError, ValueError
-        If a value has the wrong type or is out of range, or `base_url` contains a user name, a password or a query.
+        If a value has the wrong type or is out of range, if `base_url` contains a user name, a password or a query, or
+        if the key stands where it does not belong. Such a message does not repeat the value.
+
+    Notes
+    -----
+    Files in `cache` can be read by their owner alone (mode 600). The folder, too, is closed to others (mode 700) if it
+    is new, or if it is yours and holds nothing but replies. One that holds anything else, or that is shared with a
+    group by its setgid bit, keeps its mode. What a killed process left unfinished is removed from it after an hour.
+
+    The key never gets into the cache, a message or a reply: where a server repeats it, ``[key]`` stands in its place.
+    It is recognised as it is, and escaped for JSON, URLs or HTML, in hexadecimal and in base64; not if a server takes
+    it apart or translates it. A short word, such as "EMPTY" or "none", is taken for a placeholder, and replies may
+    contain it: under 8 characters, or under 16 without a digit.
     """
 
     base_url: str
@@ -48,24 +64,21 @@ class Endpoint:
     timeout: float = 60.0
     retries: int = 4
     cache: str | Path | None = field(default_factory=lambda: cache_folder() / "replies")
+    top_logprobs_limit: int = 20
 
     def __post_init__(self) -> None:
         for name in ("base_url", "model", "key_variable"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} must be text, not {type(getattr(self, name)).__name__}")
-        if set("@?#") & set(self.base_url):
-            raise ValueError(
-                "base_url (not repeated here) carries a user name, a password or a query: leave them out, and put "
-                "the key into an environment variable that key_variable names"
-            )
-        if not re.fullmatch(r"https?://(\[[\da-f:.]+\]|[^\s/:\[\]]+)(:\d{1,5})?(/\S*)?", self.base_url, re.IGNORECASE):
-            raise ValueError(f"base_url={self.base_url!r}: give the whole address, such as 'http://localhost:8000/v1'")
+            if not getattr(self, name).isprintable():
+                raise ValueError(f"{name} holds half a character, or one that cannot be seen: write it anew")
+        _check_address(self.base_url)
         if not self.model.strip():
             raise ValueError("model is empty: give the name by which the server knows the model")
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.key_variable, re.ASCII):
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.key_variable, re.ASCII) or _looks_like_a_key(self.key_variable):
             raise ValueError(
-                "key_variable (not repeated here) is no name of an environment variable: give the name of the "
-                "variable that holds the key, such as 'OPENAI_API_KEY', and not the key"
+                "key_variable (not repeated here) is no name of an environment variable, or looks like a key: give the "
+                "name of the variable that holds the key, such as 'OPENAI_API_KEY', and not the key"
             )
         if not isinstance(self.concurrency, int) or self.concurrency < 1:
             raise ValueError(f"concurrency={self.concurrency!r}: give the number of requests at once, 1 or more")
@@ -73,5 +86,46 @@ class Endpoint:
             raise ValueError(f"timeout={self.timeout!r}: give a number of seconds above 0")
         if not isinstance(self.retries, int) or self.retries < 0:
             raise ValueError(f"retries={self.retries!r}: give the number of further tries, 0 or more")
+        if not isinstance(self.top_logprobs_limit, int) or self.top_logprobs_limit < 1:
+            raise ValueError(
+                f"top_logprobs_limit={self.top_logprobs_limit!r}: give a number of alternatives, 1 or more"
+            )
         if self.cache is not None and not isinstance(self.cache, str | os.PathLike):
             raise TypeError(f"cache={self.cache!r}: give the path of a folder, or None to keep no replies")
+        secret = Secret(read_key(self.key_variable))
+        for name in ("base_url", "model", "cache"):
+            if secret.stands_plainly_in(str(getattr(self, name))):
+                raise ValueError(
+                    f"{name} (not repeated here) holds the key: leave it out. The variable {self.key_variable} is all "
+                    "that the endpoint needs"
+                )
+
+
+def read_key(key_variable: str) -> str:
+    """The key, without the end of line that it may have from a file; empty if there is none."""
+    return os.environ.get(key_variable, "").strip()
+
+
+def _check_address(base_url: str) -> None:
+    if re.search("[@?#]|%(25)*(40|3f|23)", base_url, re.IGNORECASE):
+        raise ValueError(
+            "base_url (not repeated here) carries a user name, a password or a query: leave them out, and put "
+            "the key into an environment variable that key_variable names"
+        )
+    match = re.fullmatch(r"https?://(\[[\da-f:.]+\]|[\w.-]+)(:\d{1,5})?(/[^\s\\]*)?", base_url, re.IGNORECASE)
+    try:
+        if match and urlsplit(base_url).port != 0:
+            return
+    except ValueError:  # a port above 65535, or brackets around no address
+        pass
+    # Repeat it only if it looks like an address: it may be a key, or hold a password.
+    harmless = re.fullmatch(r"([a-z]{1,8}://)?[a-z][a-z\d. -]*(:\d{1,6})?/[\w./-]{0,40}", base_url)
+    shown = f"base_url={base_url!r}" if harmless else "base_url (not repeated here) is no address"
+    raise ValueError(f"{shown}: give the whole address, such as 'http://localhost:8000/v1'")
+
+
+def _looks_like_a_key(name: str) -> bool:
+    """Whether what may name a variable is rather a key: long, mixed, and no variable that is set."""
+    lower, upper, digit = (any(map(is_such, name)) for is_such in (str.islower, str.isupper, str.isdigit))
+    mixed = (lower and digit) or (lower and upper and "_" not in name)
+    return len(name) >= 16 and mixed and name not in os.environ

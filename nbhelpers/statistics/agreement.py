@@ -1,15 +1,28 @@
-"""Agreement of raters beyond chance."""
+"""Agreement of raters beyond chance, and of a rater with itself."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from ..warn import warn_caller
 from . import checks
-from .intervals import Interval, interval_around, percentiles, warn_of_no_width
+from .checks import counted
+from .intervals import (
+    ROUNDING,
+    Interval,
+    interval_around,
+    mean_interval,
+    percentiles,
+    rounding_of,
+    unit_of,
+    warn_of_no_width,
+)
 
 
 def cohen_kappa(a: Iterable[Hashable], b: Iterable[Hashable], confidence: float = 0.95) -> Interval:
@@ -18,39 +31,52 @@ def cohen_kappa(a: Iterable[Hashable], b: Iterable[Hashable], confidence: float 
     Parameters
     ----------
     a, b : iterable of labels
-        What each rater said, item by item in the same order, at least two.
+        What each rater said, item by item in the same order, at least two. Labels are the same if Python calls them
+        equal: 1, 1.0, True and numpy.int64(1) are one label, 1 and "1" are two.
     confidence : float
 
     Raises
     ------
     TypeError, ValueError
-        If the lengths differ, a label is missing, or both raters gave the same one label to every item: agreement by
-        chance is then certain and kappa is 0 / 0.
+        If the lengths differ, a label is missing (None, NaN, NaT, pandas.NA) or an array, the two raters have no label
+        in common and use different types, such as 1 and "1", or both gave the same one label to every item: agreement
+        by chance is then certain and kappa is 0 / 0.
 
     Notes
     -----
-    Cohen (1960); standard error of Fleiss, Cohen and Everitt (1969), via statsmodels. If that is 0 (perfect
-    agreement, or a rater who never changes), the interval has no width, and a warning says so.
-    Explained in the chapter "Trusting a Judge".
+    Cohen (1960); standard error of Fleiss, Cohen and Everitt (1969), a large-sample formula. Both are computed from
+    the counts in whole numbers. If the error is 0 (if all items agree, for instance, or a rater never changes), the
+    interval has no width, and a warning says so. A warning also says if no label is in common, or if one stands there
+    both as text and as a number. Explained in the chapter "Trusting a Judge".
     """
-    from statsmodels.stats.inter_rater import cohens_kappa
-
-    checks.require_number("confidence", confidence, 0, 1)
+    confidence = checks.require_number("confidence", confidence, 0, 1)
     a, b = checks.labels("a", a), checks.labels("b", b)
     checks.require_same_length("a", a, "b", b)
     checks.require_items("a", len(a))
-    codes = np.array(checks.codes(a + b))
-    size = int(codes.max()) + 1
-    if size == 1:
-        raise ValueError(f"both raters said {a[0]!r} every time: kappa is 0 / 0. Rate items on which labels can differ")
-    codes_a, codes_b = codes[: len(a)], codes[len(a) :]
-    table = np.bincount(codes_a * size + codes_b, minlength=size**2).reshape(size, size)  # (label of a, label of b)
-    with np.errstate(invalid="ignore"):  # statsmodels also computes a z value, which can be 0 / 0
-        result = cohens_kappa(table)
-    error = math.sqrt(max(0.0, result.var_kappa))
-    if error <= 1e-9:  # zero, up to rounding
-        error = 0.0
-    return interval_around(float(result.kappa), error, confidence, limits=(-1.0, 1.0))
+    codes = checks.codes(a + b)  # whole numbers of Python, whatever the labels are: they never overflow
+    code_a, code_b = codes[: len(a)], codes[len(a) :]
+    cells, says_a, says_b = Counter(zip(code_a, code_b, strict=True)), Counter(code_a), Counter(code_b)
+    n = len(a)
+    agreed = sum(count for (i, j), count in cells.items() if i == j)
+    chance = sum(count * says_b[label] for label, count in says_a.items())  # of n^2
+    if chance == n**2:
+        raise ValueError(
+            f"both raters said {checks.shown(a[0])} every time: kappa is 0 / 0. Rate items on which labels can differ"
+        )
+    if not checks.require_comparable_labels("a", set(a), "b", set(b)):
+        warn_caller(f"{checks.no_label_in_common('a', set(a), 'b', set(b))}. Are they written in different ways?")
+    checks.warn_of_lookalikes("a and b", a + b)
+    # How far each item of a cell pulls kappa, times a constant. The spread of the pulls is the error, by the delta
+    # method; whole numbers show exactly whether there is any.
+    pulls = [
+        (count, (i == j) * (n**2 - chance) - (n - agreed) * (says_a[j] + says_b[i])) for (i, j), count in cells.items()
+    ]
+    total = sum(count * pull for count, pull in pulls)
+    spread = n * sum(count * pull**2 for count, pull in pulls) - total**2
+    kappa = (n * agreed - chance) / (n**2 - chance)
+    error = math.sqrt(spread * n / (n**2 - chance) ** 4)
+    because = "no item pulls it more than another"
+    return interval_around(kappa, error, confidence, limits=(-1.0, 1.0), because=because)
 
 
 def krippendorff_alpha(
@@ -66,76 +92,222 @@ def krippendorff_alpha(
     Parameters
     ----------
     ratings : raters x items
-        One row for each rater; None or NaN where a rating is missing. Labels of any kind if nominal, else numbers.
+        One row for each rater; None, NaN, NaT or pandas.NA where a rating is missing. Labels of any kind if nominal
+        (which are the same if Python calls them equal, see :func:`cohen_kappa`), else finite numbers.
     level : "nominal", "ordinal", "interval" or "ratio"
         What the ratings mean: names, ranks, numbers with meaningful differences, or numbers with meaningful ratios
         (none negative).
     confidence : float
     resamples, seed : int
         The interval comes from resampling items. In a resample with a single label, alpha is 0 / 0; it then counts
-        as -1 for the lower limit and as 1 for the upper.
+        as -1 for the lower limit and as 1 for the upper. The seed is any whole number, 0 or more; equal seeds give
+        equal results.
 
     Raises
     ------
     TypeError, ValueError
-        If there is one rater, rows differ in length, fewer than two items have two ratings, or all ratings are equal.
+        If there is one rater, rows differ in length, fewer than two items have two ratings, all ratings are equal, or
+        nominal raters use different types without a label in common.
 
     Notes
     -----
-    Krippendorff (2011, "Computing Krippendorff's Alpha-Reliability"), via the package krippendorff. Explained in the
-    chapter "Trusting a Judge".
+    Krippendorff (2011, "Computing Krippendorff's Alpha-Reliability"). The time grows with the number of ratings: 10,000
+    take a second or so. "ratio" alone compares each distinct rating with each other one: 10,000 distinct ratings take
+    some ten seconds, twice as many four times as long. There, round the ratings, or take their logarithms and
+    "interval". Numbers that differ by no more than rounding, as 0.3 and 0.1 + 0.2, are one rating, unless the level is
+    nominal.
+
+    The interval is too narrow for few items, below 30 or so. Explained in the chapter "Trusting a Judge".
     """
     if level not in ("nominal", "ordinal", "interval", "ratio"):
         raise ValueError(f"level={level!r} is unknown: give 'nominal', 'ordinal', 'interval' or 'ratio'")
     checks.require_bootstrap(confidence, resamples)
-    items = _comparable_items(ratings)
-    domain = _domain(items, level)
-    counts = np.array([[item.count(label) for label in domain] for item in items])  # (items, labels)
-    values = np.arange(len(domain)) if level == "nominal" else np.array(domain, dtype=float)
-    rng = np.random.default_rng(seed)
+    confidence = float(confidence)
+    rng = checks.random_generator(seed)
+    table = _Table.of(ratings, level)
+    count = len(table.sizes)
     resampled = []
-    for _ in range(resamples):
-        drawn = rng.integers(len(counts), size=len(counts))
-        resampled.append(_alpha(counts[drawn], values, level))
-    low, high = percentiles(np.array(resampled), confidence, worst=(-1.0, 1.0))
-    if low == high:
-        warn_of_no_width(float(low))
-    return Interval(_alpha(counts, values, level), float(low), float(high))
+    batch = max(1, 4_000_000 // len(table.codes))  # to bound the memory
+    for begin in range(0, resamples, batch):
+        draws = [rng.integers(count, size=count) for _ in range(begin, min(begin + batch, resamples))]
+        resampled.append(_alphas(table, level, np.stack([np.bincount(draw, minlength=count) for draw in draws])))
+    low, high = percentiles(np.concatenate(resampled), confidence, worst=(-1.0, 1.0))
+    if high - low <= ROUNDING:
+        warn_of_no_width(float(low), "nearly all resamples of the items give it")
+    estimate = _alphas(table, level, np.ones((1, count), dtype=int))[0]
+    return Interval(float(estimate), float(low), float(high))
 
 
-def _comparable_items(ratings: Any) -> list[list[Any]]:
-    """The ratings of each item that has at least two."""
-    rows = []
-    for i, row in enumerate(checks.listed("ratings", ratings)):
-        rows.append(checks.labels(f"ratings of rater {i}", row, missing=True))
-    if len(rows) < 2:
-        raise ValueError(f"ratings has {len(rows)} row: give one row for each rater, at least two")
+def flip_rate(draws: Iterable[Iterable[Any]], confidence: float = 0.95) -> Interval:
+    """How often a judge that is asked the same thing twice gives two different verdicts.
+
+    Parameters
+    ----------
+    draws : items x verdicts
+        One row for each item, with the verdicts (labels of any kind, see :func:`cohen_kappa`) that repeated questions
+        gave; None, NaN or pandas.NA where there was none. Rows may differ in length.
+    confidence : float
+
+    Returns
+    -------
+    Interval
+        The chance that two draws of one item differ, averaged over the items with at least two verdicts; the others
+        say nothing of it and are left out. Limits are clipped to [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If fewer than two items have two verdicts, or a verdict is not a label.
+
+    Notes
+    -----
+    Each item's chance is estimated without bias, by the share of its pairs of draws that differ. The interval is that
+    of :func:`mean_interval` over items: it says how much other items might differ, and draws of one item may depend on
+    one another. It needs at least 30 items or so with some flips among them; if no item ever flipped it has no width,
+    and a warning says so; ``wilson_interval(0, items)`` then bounds the share of items that flip. Every item
+    counts once, whatever the number of its draws. A judge that decodes greedily never flips, which shows no
+    reliability.
+    """
+    rows = _rows("draws", "item", draws)
+    checks.warn_of_lookalikes("draws", [label for row in rows for label in row if label is not None])
+    found = []
+    for row in rows:
+        counts = Counter(label for label in row if label is not None)
+        n = counts.total()
+        if n > 1:
+            found.append(1 - sum(count * (count - 1) for count in counts.values()) / (n * (n - 1)))
+    if len(found) < 2:
+        raise ValueError(f"{_with_two(len(found), 'verdicts')}: draw again, for at least two items")
+    rate = mean_interval(found, confidence=confidence)
+    return replace(rate, low=max(0.0, rate.low), high=min(1.0, rate.high))
+
+
+# --- the table of ratings, and alpha from it ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    """All ratings of the items that have at least two, item after item."""
+
+    codes: np.ndarray  # (ratings,), the value of each as its index in `values`
+    owners: np.ndarray  # (ratings,), the item of each, ascending
+    sizes: np.ndarray  # (items,), how many ratings each has
+    values: np.ndarray  # (values,), ascending; if nominal, only their number means something
+
+    @classmethod
+    def of(cls, ratings: Any, level: str) -> _Table:
+        rows = _rows("ratings", "rater", ratings)
+        if len(rows) < 2:
+            raise ValueError(f"ratings has {counted(len(rows), 'row')}: give one row for each rater, at least two")
+        for i, row in enumerate(rows):
+            checks.require_same_length("ratings of rater 0", rows[0], f"ratings of rater {i}", row)
+        if level == "nominal":
+            _require_comparable_raters(rows)
+        else:
+            _require_numbers(rows, level)
+        rated = [[label for label in item if label is not None] for item in zip(*rows, strict=True)]
+        items = [item for item in rated if len(item) > 1]  # a single rating has nothing to agree with
+        if len(items) < 2:
+            raise ValueError(f"{_with_two(len(items), 'ratings')} or more: give at least two such items")
+        flat = [label for item in items for label in item]
+        if level == "nominal":
+            codes = np.array(checks.codes(flat))
+            values = np.arange(codes.max() + 1)
+        else:
+            values, codes = _distinct(np.array([float(label) for label in flat]))
+        if len(values) == 1:
+            raise ValueError(
+                f"every rating is {checks.shown(flat[0])}: alpha is 0 / 0. Rate items on which ratings can differ"
+            )
+        sizes = np.array([len(item) for item in items])
+        return cls(codes, np.repeat(np.arange(len(items)), sizes), sizes, values)
+
+
+def _rows(name: str, of: str, rows: Any) -> list[list[Any]]:
+    """The labels of each row, with None for a missing one."""
+    found = enumerate(checks.listed(name, rows, table=True))
+    return [checks.labels(f"{name} of {of} {i}", row, missing=True) for i, row in found]
+
+
+def _with_two(count: int, what: str) -> str:
+    return f"{counted(count, 'item')} {'has' if count == 1 else 'have'} two {what}"
+
+
+def _require_comparable_raters(rows: list[list[Any]]) -> None:
+    """Compare the labels of each rater with those of the raters before it."""
+    before: dict[Any, None] = {}
     for i, row in enumerate(rows):
-        checks.require_same_length("ratings of rater 0", rows[0], f"ratings of rater {i}", row)
-    rated = [[label for label in item if label is not None] for item in zip(*rows, strict=True)]
-    items = [item for item in rated if len(item) > 1]  # a single rating has nothing to agree with
-    if len(items) < 2:
-        raise ValueError(f"{len(items)} items have two ratings or more: give at least two such items")
-    return items
+        own = {label: None for label in row if label is not None}
+        if own and before:
+            others = "ratings of rater 0" if i == 1 else "ratings of the raters before"
+            checks.require_comparable_labels(f"ratings of rater {i}", own.keys(), others, before.keys())
+        before |= own
+    checks.warn_of_lookalikes("ratings", before)
 
 
-def _domain(items: list[list[Any]], level: str) -> list[Any]:
-    """The distinct ratings: in order of first appearance if nominal, else numbers in ascending order."""
-    domain = list(dict.fromkeys(label for item in items for label in item))
-    if level != "nominal":
-        domain = sorted(checks.numbers("ratings", domain, least=1).tolist())
-        if level == "ratio" and domain[0] < 0:
-            raise ValueError(f"the rating {domain[0]:g} is negative, where ratios mean nothing: use level='interval'")
-    if len(domain) == 1:
-        raise ValueError(f"every rating is {domain[0]!r}: alpha is 0 / 0. Rate items on which ratings can differ")
-    return domain
+def _require_numbers(rows: list[list[Any]], level: str) -> None:
+    for i, row in enumerate(rows):
+        for j, rating in enumerate(row):
+            if rating is None:
+                continue
+            checks.require_real("ratings", f"{j} of rater {i}", rating)
+            if level == "ratio" and rating < 0:
+                raise ValueError(
+                    f"the rating {rating!r:.40} is negative, where ratios mean nothing: use level='interval'"
+                )
 
 
-def _alpha(counts: np.ndarray, values: np.ndarray, level: str) -> float:
-    """Alpha from how often each item got each value; NaN if all items got the same one."""
-    from krippendorff import alpha
+def _distinct(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct numbers, ascending, and the index of each number among them. Rounding makes none distinct."""
+    found, indices = np.unique(numbers, return_inverse=True)
+    new = np.append(True, np.diff(found) > 2 * rounding_of(found[1:]))
+    return found[new], (np.cumsum(new) - 1)[indices]
 
-    seen = counts.any(axis=0)
-    if seen.sum() < 2:
-        return math.nan
-    return float(alpha(value_counts=counts[:, seen], value_domain=values[seen], level_of_measurement=level))
+
+def _alphas(table: _Table, level: str, draws: np.ndarray) -> np.ndarray:
+    """Alpha of each resample, given how often it holds each item, (resamples, items); NaN if all ratings are equal.
+
+    Alpha is 1 - (n - 1) observed / expected, where `expected` sums the squared distances of all pairs of n ratings, and
+    `observed` those within items, divided by an item's number of ratings less one.
+    """
+    size = len(table.values)
+    counts = np.stack([np.bincount(table.codes, draw[table.owners], size) for draw in draws])  # (resamples, values)
+    n = counts.sum(axis=1)
+    if level == "nominal":  # pairs that differ are all pairs but those of one value
+        cells, same = np.unique(table.owners * size + table.codes, return_counts=True)
+        within = table.sizes**2 - np.bincount(cells // size, same**2)
+        expected = n**2 - (counts**2).sum(axis=1)
+    elif level == "ratio":
+        unit = unit_of(table.values)
+        values = table.values / unit
+        items = np.split(values[table.codes], np.cumsum(table.sizes)[:-1])
+        within = np.array([_ratio_distances(item, np.ones((1, len(item))))[0] for item in items])
+        expected = _ratio_distances(values, counts)
+    else:
+        if level == "ordinal":  # the distance of two ranks counts the ratings between them: it is that of mid-ranks
+            places = counts.cumsum(axis=1) - counts / 2  # (resamples, values)
+        else:
+            places = table.values[None] - table.values[size // 2]
+            places = places / unit_of(places)
+        # The squared distances of all pairs add up to 2 n times the squared distances from the mean.
+        starts = np.cumsum(table.sizes) - table.sizes
+        placed = places[:, table.codes]  # (resamples or 1, ratings)
+        means = np.add.reduceat(placed, starts, axis=1) / table.sizes
+        within = 2 * table.sizes * np.add.reduceat((placed - means[:, table.owners]) ** 2, starts, axis=1)
+        mean = (counts * places).sum(axis=1) / n
+        expected = 2 * n * (counts * (places - mean[:, None]) ** 2).sum(axis=1)
+    observed = (draws * (within / (table.sizes - 1))).sum(axis=1)
+    defined = ((counts > 0).sum(axis=1) > 1) & (expected > 0)
+    return np.where(defined, 1 - (n - 1) * observed / np.where(defined, expected, 1), math.nan)
+
+
+def _ratio_distances(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The sum of ((x - y) / (x + y))^2 over all pairs, for each row of `counts`, (resamples, values)."""
+    total = np.zeros(len(counts))
+    step = max(1, 4_000_000 // len(values))
+    for begin in range(0, len(values), step):
+        some = values[begin : begin + step, None]
+        sums = some + values
+        distances = np.divide(some - values, sums, out=np.zeros_like(sums), where=sums > 0) ** 2  # (some, values)
+        total += ((counts[:, begin : begin + step] @ distances) * counts).sum(axis=1)
+    return total

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..warn import warn_caller
 from . import checks
-from .intervals import Interval, interval_around, mean_and_error, quantile
+from .intervals import ROUNDING, Interval, all_equal, interval_around, mean_and_error, quantile, rounding_of, unit_of
 
 
 def rogan_gladen(
@@ -42,8 +42,8 @@ def rogan_gladen(
     Returns
     -------
     Interval
-        Estimate and limits are clipped to [0, 1]. The interval accounts for chance in all three shares, and is not
-        centred on the estimate.
+        Estimate and limits are clipped to [0, 1]; the standard error is the one before clipping. The interval accounts
+        for chance in all three shares, and is not centred on the estimate.
 
     Raises
     ------
@@ -56,18 +56,20 @@ def rogan_gladen(
     Lee et al. (2025, arXiv 2511.21140) use it for language models as judges. A warning is given if the whole interval
     lies outside [0, 1] before clipping. Explained in the chapter "Trusting a Judge".
     """
-    for name, share in (("rate", rate), ("sensitivity", sensitivity), ("specificity", specificity)):
-        checks.require_number(name, share, 0, 1, closed=True)
-    for name, count in (("n", n), ("n_positive", n_positive), ("n_negative", n_negative)):
-        checks.require_count(name, count)
-    checks.require_number("confidence", confidence, 0, 1)
+    rate = checks.require_number("rate", rate, 0, 1, closed=True)
+    sensitivity = checks.require_number("sensitivity", sensitivity, 0, 1, closed=True)
+    specificity = checks.require_number("specificity", specificity, 0, 1, closed=True)
+    n = checks.require_count("n", n)
+    n_positive = checks.require_count("n_positive", n_positive)
+    n_negative = checks.require_count("n_negative", n_negative)
+    confidence = checks.require_number("confidence", confidence, 0, 1)
     z = quantile(confidence)
     # Pull each share towards one half, by adding z^2 or 2 answers of which half passed, so that none is ever certain.
     size = n + z**2
     p = (n * rate + z**2 / 2) / size
     sens = (n_positive * sensitivity + 1) / (n_positive + 2)
     spec = (n_negative * specificity + 1) / (n_negative + 2)
-    if sensitivity + specificity <= 1 or sens + spec <= 1:
+    if min(sensitivity + specificity, sens + spec) - 1 <= ROUNDING:
         raise ValueError(
             f"sensitivity {sensitivity:.2f} (on {n_positive} answers) and specificity {specificity:.2f} (on "
             f"{n_negative}) do not safely add up to more than 1: this judge is no better than chance. "
@@ -96,7 +98,7 @@ def prediction_powered_mean(
     tuned: bool = False,
     confidence: float = 0.95,
 ) -> Interval:
-    """Mean true score from a few labels and many verdicts, unbiased however bad the judge (tuned: asymptotically).
+    """Mean true score from some labels and many verdicts, unbiased however bad the judge (tuned: asymptotically).
 
     Parameters
     ----------
@@ -114,29 +116,44 @@ def prediction_powered_mean(
     Raises
     ------
     TypeError, ValueError
-        If scores are not numbers, or lengths differ.
+        If scores are not finite numbers, or lengths differ.
 
     Notes
     -----
+    The interval is a normal one. With few labels (below 30 or so) it is too narrow, and so it is where the judge made
+    hardly a mistake on them: one that made none has a correction of error 0, as if it were known never to be wrong.
+    A warning says so.
+
     Mean of the judge's scores plus its mean error on the labelled items: Angelopoulos et al. (2023, arXiv 2301.09633).
     Tuned: the judge's scores are first multiplied by cov(label, score) / var(score) / (1 + n / N), clipped to [0, 1],
     for n labelled and N other items: PPI++ (arXiv 2311.01453). Explained in the chapter "Trusting a Judge".
     """
-    checks.require_number("confidence", confidence, 0, 1)
+    confidence = checks.require_number("confidence", confidence, 0, 1)
     labels, judged = checks.pair("labels", labels, "judged_labelled", judged_labelled)
     others = checks.numbers("judged_unlabelled", judged_unlabelled)
     trust = _trust(labels, judged, others) if tuned else 1.0
     mean, error, _ = mean_and_error(trust * others)
-    correction, correction_error, _ = mean_and_error(labels - trust * judged)
+    correction, correction_error, _ = mean_and_error(
+        labels - trust * judged, rounding=rounding_of(labels, trust * judged)
+    )
+    if correction_error == 0 < error:
+        warn_caller(
+            f"on all {len(labels)} labelled items, the true score is the judge's plus {correction:.3g}, and the "
+            "interval takes that for certain: this is not certainty, it is too few labels"
+        )
     return interval_around(mean + correction, math.hypot(error, correction_error), confidence)
 
 
 def _trust(labels: np.ndarray, judged: np.ndarray, others: np.ndarray) -> float:
     """The factor of PPI++ for the judge's scores; 0 for a judge that always gives the same score."""
-    spread = np.var(np.concatenate([judged, others]), ddof=1) * (1 + len(labels) / len(others))
-    if spread <= 0:
+    scores = np.concatenate([judged, others])
+    if all_equal(scores, rounding_of(scores)):
         return 0.0
-    return float(np.clip(np.cov(labels, judged)[0, 1] / spread, 0, 1))
+    unit = unit_of(scores)
+    spread = np.var(scores / unit, ddof=1) * (1 + len(labels) / len(others))
+    scale = unit_of(labels)
+    slope = np.cov(labels / scale, judged / unit)[0, 1] / spread
+    return float(np.clip(slope * (scale / unit), 0, 1))
 
 
 def _clip(share: float) -> float:

@@ -23,7 +23,32 @@ from nbhelpers.servers import Endpoint
         ({"base_url": None}, TypeError, "base_url must be text, not NoneType"),
         ({"model": " "}, ValueError, "model is empty"),
         ({"model": Path("m")}, TypeError, "model must be text, not PosixPath"),
+        ({"base_url": f"http://me:{KEY}%40localhost/v1"}, ValueError, "a user name, a password or a query"),
+        ({"base_url": f"http://{KEY}%2540localhost/v1"}, ValueError, "a user name, a password or a query"),
+        (
+            {"base_url": f"http://me:{KEY}\uff20localhost/v1"},
+            ValueError,
+            "give the whole address",
+        ),  # NFKC makes an @ of it
+        ({"base_url": f"http://me%3A{KEY}\\localhost/v1"}, ValueError, "not repeated here"),
+        ({"base_url": f"http://me:{KEY}/v1"}, ValueError, "not repeated here"),
+        ({"base_url": f"https://localhost/v1%3Fkey={KEY}"}, ValueError, "a user name, a password or a query"),
+        ({"base_url": KEY}, ValueError, "not repeated here"),
+        ({"base_url": "http://localhost:99999/v1"}, ValueError, "base_url='http://localhost:99999/v1': give the whole"),
+        ({"base_url": "http://[:::::]:8/v1"}, ValueError, "give the whole address"),
+        (
+            {"base_url": "http://local\nhost/v1"},
+            ValueError,
+            "base_url holds half a character, or one that cannot be seen",
+        ),
+        ({"model": "half \ud83d"}, ValueError, "model holds half a character"),
+        ({"model": b"m"}, TypeError, "model must be text, not bytes"),
+        ({"top_logprobs_limit": 0}, ValueError, "top_logprobs_limit=0"),
+        ({"top_logprobs_limit": "5"}, ValueError, "top_logprobs_limit='5'"),
         ({"key_variable": KEY}, ValueError, "give the name of the variable that holds the key"),
+        ({"key_variable": f"hf_{KEY[9:].replace('-', '')}"}, ValueError, "looks like a key"),  # may name a variable
+        ({"key_variable": "AbCdEfGhIjKlMnOpQrSt"}, ValueError, "looks like a key"),
+        ({"key_variable": "half_\ud83d"}, ValueError, "key_variable holds half a character"),
         ({"concurrency": 0}, ValueError, "concurrency=0"),
         ({"concurrency": 2.0}, ValueError, "concurrency=2.0"),
         ({"timeout": 0}, ValueError, "timeout=0"),
@@ -35,4 +60,32 @@ from nbhelpers.servers import Endpoint
 def test_a_bad_endpoint_is_named(options, error, message):
     with pytest.raises(error, match=message) as caught:
         Endpoint(**{"base_url": "http://[::1]:8000/v1", "model": "m", **options})
+    for secret in (KEY, KEY[9:].replace("-", ""), "AbCdEfGhIjKlMnOpQrSt"):
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["base_url", "model", "cache"])
+def test_the_key_in_a_wrong_place_is_refused_and_not_repeated(monkeypatch, field):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    options = {"base_url": f"http://localhost/{KEY}/v1", "model": KEY, "cache": f"/tmp/{KEY}"}
+    with pytest.raises(ValueError, match=f"{field} .not repeated here. holds the key") as caught:
+        Endpoint(**{"base_url": "http://localhost/v1", "model": "m", field: options[field]})
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "https://api.example.org"},
+        {"base_url": "http://my_host.local:8000/a%20b/v1/"},
+        {"base_url": "HTTP://[::1]:1/v1"},
+        {"key_variable": "my_openrouter_key"},
+        {"key_variable": "Key2"},
+        {"key_variable": "AZURE_OPENAI_KEY_2025_WEST"},
+        {"model": "/home/me/My Models/smol-135m@main"},
+        {"model": "模型"},
+    ],
+)
+def test_unusual_endpoints_are_fine(options):
+    endpoint = Endpoint(**{"base_url": "http://localhost/v1", "model": "m", **options})
+    assert {name: getattr(endpoint, name) for name in options} == options

@@ -14,8 +14,8 @@ from scripted_server import chat
 
 import nbhelpers as nb
 from nbhelpers.embedded import embedded_folder
+from nbhelpers.judging.templates import YES_NO
 from nbhelpers.servers import Endpoint, complete
-from nbhelpers.templates import YES_NO
 
 QUESTIONS = [chat("What is the capital of France?"), chat("Name a colour.")]
 

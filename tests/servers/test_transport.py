@@ -1,9 +1,11 @@
 """How requests travel: retries and waits, failures that last, the key, threads and interruptions."""
 
 import asyncio
+import gzip
 import json
 import pickle
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -11,12 +13,13 @@ import sys
 import threading
 import time
 import traceback
+import tracemalloc
 from email.utils import formatdate
 
 import pytest
-from scripted_server import KEY, chat, completion, files, wait_until
+from scripted_server import KEY, chat, completion, error_body, files, refusal, trickle, wait_until
 
-from nbhelpers.servers import Endpoint, Reply, chat_completions, complete, transport
+from nbhelpers.servers import Endpoint, Reply, chat_completions, complete, statuses, transport
 
 JSON = {"Content-Type": "application/json"}
 GOOD = json.dumps(completion("good")).encode()
@@ -85,7 +88,7 @@ def test_a_slow_server_is_asked_again(server, tmp_path):
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_honoured(server, endpoint, monkeypatch, as_date):
     date = 1_700_000_000  # a date has whole seconds: only a clock that we set makes it lie half a second ahead
-    monkeypatch.setattr(transport, "time", lambda: date - 0.5)
+    monkeypatch.setattr(statuses, "time", lambda: date - 0.5)
     busy = (429, {"Retry-After": formatdate(date, usegmt=True) if as_date else "0.5"}, b"")
     server.answer = lambda content, before: completion("good") if before else busy
     complete(endpoint, [chat("?")], 1)
@@ -120,34 +123,270 @@ def test_the_waits_grow_and_leave_the_global_random_numbers_alone(server, endpoi
 @pytest.mark.parametrize(
     "fault, tries, reason",
     [
-        ((500, {}, b"broken for good"), 3, "the server answered 500: broken for good"),
-        ((400, {}, b"too long"), 1, "the server answered 400: too long"),
         ((401, {}, b"who?"), 1, "the server answered 401: who?"),
+        ((402, {}, b"pay"), 1, "the server answered 402: pay"),
+        ((403, {}, b"not you"), 1, "the server answered 403: not you"),
         ((404, {}, b"where?"), 1, r"the server answered 404 \(should base_url end in /v1, .*\): where\?"),
+        ((405, {}, b""), 1, "the server answered 405"),
         ((429, {"Retry-After": "3600"}, b"come back later"), 1, "the server answered 429: come back later"),
-        ((200, JSON, GOOD[:-20]), 3, "not JSON, or half of it"),
-        ((200, {**JSON, "Content-Length": str(len(GOOD))}, GOOD[:-20]), 3, "the connection failed: .*closed"),
-        ({"choices": []}, 3, "choices are empty"),
-        ({"object": "list"}, 3, "no chat completion: .*'list'"),
-        (completion("half", finish_reason=None), 3, "unfinished, its finish_reason is None"),
-        (completion(None, finish_reason="content_filter"), 1, r"not text but None \(finish_reason 'content_filter'"),
-        (completion([{"type": "text", "text": "good"}]), 1, r"not text but \[\{"),
+        ((429, {"Retry-After": "inf"}, b"never"), 1, "the server answered 429: never"),
+        ((429, {}, b"too fast"), 3, "the server answered 429: too fast"),
+        ((503, {}, b"down"), 3, "the server answered 503: down"),
+        (
+            (400, JSON, error_body("temperature must be 1", param="temperature", code="unsupported_value")),
+            1,
+            "answered 400: temperature must be 1",
+        ),
+        ((400, JSON, error_body("what is that?", param="chat_template_kwargs.x")), 1, "answered 400: what is that"),
+        ((400, JSON, error_body("no", code="model_not_found")), 1, "the server answered 400: no"),
+        ((400, JSON, error_body("Server is pinned to 'a'; requested 'm'.")), 1, "answered 400: Server is pinned"),
     ],
 )
-def test_what_does_not_pass_is_an_error_that_says_why_and_is_not_cached(server, endpoint, fault, tries, reason):
+def test_what_concerns_all_requests_is_one_error_that_says_why(server, endpoint, fault, tries, reason):
     server.answer = lambda content, before: fault
-    endpoint = Endpoint(endpoint.base_url, "m", retries=2, cache=endpoint.cache)
-    with pytest.raises(RuntimeError, match=f"1 of 1 requests to {endpoint.base_url} failed; .*request 0: .*{reason}"):
-        complete(endpoint, [chat("?")], 1)
+    endpoint = Endpoint(endpoint.base_url, "m", retries=2, concurrency=1, cache=endpoint.cache)
+    account = f"1 of 3 requests to {endpoint.base_url} failed and 2 were given up, .*request 0: .*{reason}"
+    with pytest.raises(RuntimeError, match=account):
+        complete(endpoint, [chat(c) for c in "abc"], 1, extra_body={"chat_template_kwargs": {"x": 1}})
     assert len(server.bodies) == tries and files(endpoint) == []
+
+
+LONG = "This model's maximum context length is 50 tokens and your request has 30 input tokens"
+
+
+@pytest.mark.parametrize(
+    "fault, tries, reason",
+    [
+        ((400, {}, b"no"), 1, "the server answered 400: no"),
+        ((400, JSON, error_body(LONG, code="context_length_exceeded", param="messages")), 1, f"400: {LONG}"),
+        # vLLM blames the field that would not fit after this prompt, and names the other spelling of it.
+        (
+            (
+                400,
+                JSON,
+                error_body(f"'max_tokens' or 'max_completion_tokens' is too large. {LONG}", param="max_tokens"),
+            ),
+            1,
+            LONG,
+        ),
+        ((413, {}, b"too large"), 1, "the server answered 413: too large"),
+        ((422, JSON, b'{"detail": [{"loc": ["body", "messages"], "msg": "odd"}]}'), 1, "answered 422: .*odd"),
+        ((418, {}, b"teapot"), 1, "the server answered 418: teapot"),
+        ((500, {}, b"broken for good"), 3, "the server answered 500: broken for good"),
+        ((502, JSON, error_body("bad gateway")), 3, "the server answered 502: bad gateway"),
+        ((500, JSON, b'{"error": ' + b"[" * 5000 + b"]" * 5000 + b"}"), 3, r"answered 500: .*\[\[\["),
+        ((500, {"Content-Type": "text/plain; charset=utf-32"}, b"\xff\xfe\xfd odd"), 3, "answered 500: .*odd"),
+        ((500, {"Content-Type": "text/plain; charset=no-such"}, b"odd"), 3, "answered 500: odd"),
+        ((500, {"Content-Type": "text/plain; charset=rot13"}, b"odd"), 3, "answered 500: odd"),
+        ((500, {"Content-Encoding": "gzip"}, b"no gzip"), 3, "the connection failed: .*header"),
+        ((500, {"Content-Encoding": "br"}, b"odd"), 3, "the server answered 500"),
+        ((500, {}, b"red \x1b[31m, \xe2\x80\xae, two\nlines"), 3, r"answered 500: red \[31m, , two lines\Z"),
+        ((200, JSON, GOOD[:-20]), 3, "not JSON, or half of it"),
+        ((200, JSON, b"[" * 100_000), 3, "not JSON, or half of it"),
+        ((200, JSON, b'{"a":' * 300 + b"1" + b"}" * 300), 3, "nested more than 64 deep"),
+        ((200, JSON, b"1" * 5000), 3, "not JSON"),
+        ((200, {**JSON, "Content-Length": str(len(GOOD))}, GOOD[:-20]), 3, "the connection failed: .*closed"),
+        ({"choices": []}, 3, "choices are empty"),
+        ({"choices": {"0": 1}}, 3, "no chat completion"),
+        ({"object": "list"}, 3, "no chat completion: .*'list'"),
+        ({"error": {"message": "overloaded"}}, 3, "no chat completion: .*'overloaded'"),
+        (completion("half", finish_reason=None), 3, "unfinished, its finish_reason is None"),
+        (completion([{"type": "text", "text": "good"}]), 1, r"not text but \[\{"),
+        (completion(b"bytes".hex() and 7), 1, "not text but 7"),
+        (completion("x" * 1_000_001), 1, "longer than 1,000,000 characters"),
+    ],
+)
+def test_one_items_trouble_is_one_items(server, endpoint, fault, tries, reason):
+    """Nineteen replies and one problem; the next time only the one is asked for, and then it is well."""
+    server.answer = lambda content, before: fault if content == "7" else completion(content)
+    endpoint = Endpoint(endpoint.base_url, "m", retries=2, cache=endpoint.cache)
+    chats = [chat(str(i)) for i in range(20)]
+    with pytest.warns(UserWarning, match="^1 of 20 requests got no usable reply; the first is request 7: ") as caught:
+        replies = complete(endpoint, chats, 1)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    (bad,) = (reply for reply in replies if reply.text is None)
+    assert re.search(reason, bad.problem) and bad.problem.isprintable() and len(bad.problem) <= 300
+    assert replies[7] is bad and bad == Reply(None, "error", problem=bad.problem)
+    assert [r.text for r in replies if r is not bad] == [str(i) for i in range(20) if i != 7]
+    assert server.asked["7"] == tries and len(files(endpoint)) == 19
+    server.answer = lambda content, before: completion("well")
+    server.bodies.clear()
+    assert [r.text for r in complete(endpoint, chats, 1)] == [r.text or "well" for r in replies]
+    assert server.asked == {"7": 1}
+
+
+FILTERED = error_body(
+    "The response was filtered", code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}
+)
+
+
+@pytest.mark.parametrize(
+    "answer, problem",
+    [
+        (completion(None), "content is not text but None"),
+        (completion(None, finish_reason="content_filter"), "a content filter withheld the reply"),
+        (completion("", finish_reason="content_filter"), "a content filter withheld the reply"),
+        (refusal("I would rather not."), "the model refused: I would rather not."),
+        (completion(None, finish_reason="length"), "cut before its text began.*raise max_new_tokens"),
+        (completion("", finish_reason="length"), "cut before its text began.*raise max_new_tokens"),
+        ((400, JSON, FILTERED), "a content filter refused the request: The response was filtered"),
+        ((403, JSON, error_body("your input was flagged")), "a content filter refused the request: your input was"),
+        ((422, JSON, error_body("no", type="moderation_blocked")), "a content filter refused the request: no"),
+    ],
+)
+def test_a_refusal_is_remembered_and_not_paid_for_twice(server, endpoint, answer, problem):
+    server.answer = lambda content, before: answer if content == "bad" else completion(content)
+    chats = [chat("good"), chat("bad"), chat("bad")]
+    for cached in (False, True):
+        with pytest.warns(UserWarning, match="2 of 3 requests got no usable reply; the first is request 1: "):
+            good, bad, again = complete(endpoint, chats, 1)
+        assert good.text == "good" and bad == again and bad.text is None and re.search(problem, bad.problem)
+        assert (good.cached, bad.cached) == (cached, cached)
+    assert server.asked == {"good": 1, "bad": 1}
+    with pytest.warns(UserWarning, match="1 of 1 requests"):
+        complete(endpoint, chats[1:2], 1, seed=1)  # how to ask again
+    assert server.asked["bad"] == 2
 
 
 def test_a_server_that_is_never_done_is_given_up(server, tmp_path):
     server.answer = lambda content, before: server.release.wait() and completion("too late")
     endpoint = Endpoint(server.url, "m", timeout=0.3, retries=1, cache=None)
-    with pytest.raises(RuntimeError, match=r"no reply within 0\.3 s"):
+    with pytest.warns(UserWarning, match=r"no reply within 0\.3 s"):
         complete(endpoint, [chat("?")], 1)
     assert len(server.bodies) == 2
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "head, piece",
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),  # a header that never ends
+        (HEAD + b"\r\n", b" "),  # spaces before the JSON, as DeepSeek sends them while it is busy
+        (b"HTTP/1.1 500 Oops\r\nConnection: close\r\n\r\n", b"e"),
+    ],
+)
+def test_bytes_that_trickle_in_do_not_outlast_the_deadline(server, tmp_path, head, piece):
+    server.answer = lambda content, before: trickle(head, piece, server.release)
+    endpoint = Endpoint(server.url, "m", timeout=0.1, retries=0, cache=None)
+    with pytest.warns(UserWarning, match="no whole reply within 1 s"):
+        complete(endpoint, [chat("?")], 1)
+
+
+def test_many_retries_do_not_overflow(server, endpoint, monkeypatch):
+    monkeypatch.setattr(transport, "LONGEST_WAIT", 0.0)
+    server.answer = lambda content, before: completion("good") if before == 1100 else (500, {}, b"")
+    endpoint = Endpoint(server.url, "m", retries=1100, cache=None)
+    assert complete(endpoint, [chat("?")], 1)[0].text == "good"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Fri, 31 Dec 9999 23:59:59 -9999",
+        "Fri, 31 Dec 2020 23:59:59 +99999999999999999999",
+        "Fri, 31 Dec 99999999999999999999999 23:59:59 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "Mon, 32 Foo 99999999999 00:00:00 GMT",
+        "-5",
+        "nan",
+        "1e-400",
+        "9" * 5000 + "x",
+        "\xe9",
+    ],
+)
+def test_an_odd_retry_after_is_no_wait(server, endpoint, header):
+    answers = [(503, {"Retry-After": header}, b""), completion("good")]
+    server.answer = lambda content, before: answers[before]
+    assert complete(endpoint, [chat("?")], 1)[0].text == "good"
+
+
+# --- Bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_compressed_reply_is_read(server, endpoint):
+    server.answer = lambda content, before: (200, {**JSON, "Content-Encoding": "gzip"}, gzip.compress(GOOD))
+    assert complete(endpoint, [chat("?")], 1)[0].text == "good"
+    assert server.headers[0]["accept-encoding"] == "gzip"
+
+
+BOMB = gzip.compress(b" " * 20_000_000)
+
+
+@pytest.mark.parametrize(
+    "encoding, content, problem",
+    [
+        ("gzip", BOMB, "the reply is longer than 16,777,216 bytes"),
+        ("gzip, gzip", gzip.compress(BOMB), "compressed as 'gzip, gzip', which was not asked for"),
+        ("br", b"odd", "compressed as 'br'"),
+        ("zstd", b"odd", "compressed as 'zstd'"),
+        ("gzip", gzip.compress(GOOD)[:-20], "half of a compressed one"),
+        ("gzip", gzip.compress(GOOD) + bytes(17_000_000), "the reply is longer than"),  # what follows the end of it
+        ("identity", b" " * 17_000_000, "the reply is longer than"),
+    ],
+)
+def test_a_reply_is_bounded_after_decompression(server, endpoint, encoding, content, problem):
+    server.answer = lambda c, before: (200, {**JSON, "Content-Encoding": encoding}, content)
+    endpoint = Endpoint(server.url, "m", retries=0, cache=endpoint.cache)
+    tracemalloc.start()
+    try:
+        with pytest.warns(UserWarning, match=problem):
+            complete(endpoint, [chat("?")], 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 150_000_000 and files(endpoint) == []
+
+
+def test_of_a_long_error_the_beginning_is_read(server, endpoint):
+    long = gzip.compress(b"sorry " + b"x" * 50_000_000)
+    server.answer = lambda content, before: (400, {"Content-Encoding": "gzip"}, long)
+    with pytest.warns(UserWarning, match="the server answered 400: sorry x"):
+        complete(endpoint, [chat("?")], 1)
+
+
+# --- Elsewhere -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "location, named",
+    [
+        ("http://user:pw@127.0.0.1:{port}/elsewhere?token=abc", r"http://127\.0\.0\.1:\d+, "),
+        ("/v2/chat/completions", r"http://127\.0\.0\.1:\d+, "),
+        ("//[", "an address that makes no sense"),
+        (None, "nowhere"),
+    ],
+)
+def test_a_redirect_takes_the_conversation_nowhere(server, endpoint, status, location, named):
+    headers = {} if location is None else {"Location": location.format(port=server.http.server_port)}
+    server.answer = lambda content, before: (status, headers, b"")
+    with pytest.raises(RuntimeError, match=f"answered {status}, a redirect to {named}.*not followed") as caught:
+        complete(endpoint, [chat("?")], 1)
+    assert len(server.bodies) == 1
+    assert "pw" not in str(caught.value) and "abc" not in str(caught.value)
+
+
+def test_the_environment_adds_nothing_to_a_request(server, endpoint, monkeypatch):
+    """What the openai client reads of its own accord (its sources name these variables), and other libraries' ways."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    complete(endpoint, [chat("plain")], 1)
+    for name in (
+        *("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK_SECRET", "OPENAI_API_VERSION"),
+        *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_ENDPOINT", "AWS_BEARER_TOKEN_BEDROCK"),
+    ):
+        monkeypatch.setenv(name, "leaked-value")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer leaked-value\nX-Mine: leaked-value")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/leaked-value")
+    monkeypatch.setenv("OPENAI_API_TYPE", "azure")
+    monkeypatch.setenv("OPENAI_LOG", "debug")
+    complete(endpoint, [chat("again")], 1)
+    plain, again = server.headers
+    assert plain == {**again, "content-length": plain["content-length"]}
+    assert plain["authorization"] == f"Bearer {KEY}"
+    ours = {"host", "authorization", "accept", "accept-encoding", "content-type", "content-length", "connection"}
+    assert set(plain) == ours | {"user-agent"}
 
 
 def test_a_server_that_is_away_is_named_at_once_for_all(tmp_path):
@@ -176,7 +415,7 @@ def test_a_refused_key_ends_the_call_and_appears_nowhere(server, endpoint, monke
     assert len(server.bodies) == 2
     error = caught.value.with_traceback(caught.tb.tb_next)  # drop this function's frame: its variables hold the key
     told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    assert "failures = {0:" in told and caught.value.__context__ is None and caught.value.__cause__ is None
+    assert "fatal = {" in told and caught.value.__context__ is None and caught.value.__cause__ is None
     kept = b"".join(file.read_bytes() for file in files(endpoint))
     assert b"fine" in kept
     for place in (

@@ -38,6 +38,7 @@ def test_an_implausible_rate_is_clipped_with_a_warning(rate, expected):
     [
         lambda: st.rogan_gladen(0.05, 1000, 0.9, 0.7, 500, 500),
         lambda: st.prediction_powered_mean([1, 1], [1, 1], [1, 1]),
+        lambda: st.prediction_powered_mean([1, 0], [1, 0], [1, 0]),
     ],
 )
 def test_the_warning_points_at_the_caller(call):
@@ -79,6 +80,40 @@ def test_prediction_powered_mean_by_hand(labels, judged, others, tuned, mean, va
     assert limits(result) == pytest.approx((mean - Z * math.sqrt(variance), mean + Z * math.sqrt(variance)))
 
 
+@pytest.mark.parametrize(
+    "labels, judged, others, because",
+    [
+        ([1, 0, 1, 0], [1, 0, 1, 0], [1, 0, 0, 1, 1], "on all 4 labelled items, .* plus 0, and the interval takes"),
+        ([0.3, 0.2, 0.1], [0.2, 0.1, 0.0], [0.1, 0.4], "on all 3 labelled items, .* plus 0.1, and"),  # up to rounding
+        ([1e6 + 0.3, 1e6 + 0.7], [1e6 + 0.2, 1e6 + 0.6], [1e6, 2e6], "on all 2 labelled items, .* plus 0.1, and"),
+        ([0.3, 0.2, 0.1], [0.2, 0.1, 0.0], [0.1] * 10, "around 0.2 has no width"),
+    ],
+)
+def test_a_judge_that_is_never_wrong_is_warned_of(labels, judged, others, because):
+    with pytest.warns(UserWarning, match=because):
+        result = st.prediction_powered_mean(labels, judged, others)
+    alone = np.std(others, ddof=1) / math.sqrt(len(others)) if len(set(others)) > 1 else 0
+    assert result.standard_error == pytest.approx(alone) and (result.standard_error == 0) == (alone == 0)
+
+
+@pytest.mark.parametrize("score", [0.1, 1 / 3, 1e-200])
+def test_a_tuned_judge_that_always_says_the_same_is_not_trusted(score):
+    """In floats the variance of equal scores is not always 0, and a covariance divided by that is anything."""
+    labels = [1, 0, 1, 1, 0, 1, 1, 0, 1, 0]
+    result, alone = st.prediction_powered_mean(labels, [score] * 10, [score] * 7, tuned=True), st.mean_interval(labels)
+    assert result.estimate == pytest.approx(0.6) and result.standard_error == pytest.approx(alone.standard_error)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+@pytest.mark.parametrize("tuned", [False, True])
+def test_scores_may_have_any_unit(unit, tuned):
+    labels, judged, others = np.random.default_rng(15).random((3, 20))
+    plain = st.prediction_powered_mean(labels, judged, others, tuned)
+    result = st.prediction_powered_mean(labels * unit, judged * unit, others * unit, tuned)
+    assert result.estimate / unit == pytest.approx(plain.estimate)
+    assert result.standard_error / unit == pytest.approx(plain.standard_error)
+
+
 def test_tuning_is_never_much_worse_than_labels_or_judge_alone():
     rng = np.random.default_rng(8)
     labels = rng.normal(size=60)
@@ -104,6 +139,12 @@ def test_coverage_of_the_prediction_powered_mean(right, tuned):
 
 
 BAD_INPUT = [
+    (  # smoothed, 2/3 and 1/3: exactly chance, whatever the rounding
+        lambda: st.rogan_gladen(0.5, 100, 1.0, 0.25, 1, 4),
+        ValueError,
+        "no better than chance",
+    ),
+    (lambda: st.rogan_gladen(0.5, 100, 2 / 3, 1 / 3, 300, 300), ValueError, "no better than chance"),
     (lambda: st.rogan_gladen(0.4, 1000, 0.5, 0.5, 200, 200), ValueError, "this judge is no better than chance"),
     (
         lambda: st.rogan_gladen(0.4, 1000, 0.2, 0.7, 200, 200),

@@ -1,9 +1,13 @@
 """Proportions and means: closed forms, plain formulas as oracles, simulated coverage, warnings and errors."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from scipy import stats
 from statistics_cases import CLUSTERS, NAN, SCORES, Z, covered, limits, warned_at, written_at
 
@@ -90,6 +94,84 @@ def test_no_width_is_not_passed_off_as_certainty(method):
     assert limits(result) == pytest.approx((0.1, 0.1))
 
 
+# In floats, the deviation of equal scores is not always 0, nor is the mean of 0.1, 0.2, 0.3 that of 0.3, 0.2, 0.1.
+NOTHING_VARIES = [
+    ([0.1] * 10, None, 0.1),
+    ([1 / 3] * 1_000, None, 1 / 3),
+    ([0.3, 0.1 + 0.2] * 5, None, 0.3),  # equal but for rounding
+    ([1e9 + 0.1] * 10, None, 1e9 + 0.1),
+    ([1e-200] * 10, None, 1e-200),
+    ([0.1, 0.2, 0.3, 0.3, 0.2, 0.1], list("aaabbb"), 0.2),
+    ([0.1, 0.2, 0.3, 0.2], list("aaab"), 0.2),  # clusters of unequal size
+    ([0.7, 0.1] * 50_000 + [0.4] * 3, [0] * 100_000 + [1, 1, 1], 0.4),
+]
+
+
+@pytest.mark.parametrize("scores, clusters, mean", NOTHING_VARIES)
+@pytest.mark.parametrize("method", ["normal", "t", "bootstrap"])
+def test_an_error_of_zero_is_exactly_zero_and_warned_of(scores, clusters, mean, method):
+    with pytest.warns(UserWarning, match="no width, because nothing varies from item to item"):
+        result = st.mean_interval(scores, clusters, method, resamples=100)
+    assert result.standard_error == 0 and result.low == result.estimate == result.high
+    assert result.estimate == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "scores, clusters",
+    [
+        ([1, 1 + 1e-13] * 5, None),  # floats tell the two apart in 450 steps
+        ([1e9, 1e9 + 1e-4] * 5, None),
+        ([0, 1e-300] * 5, None),
+        ([1e12, 1.0, 1.1], None),
+        ([0.1, 0.2, 0.3, 0.3, 0.2, 0.1 + 1e-12], list("aaabbb")),
+    ],
+)
+@pytest.mark.parametrize("method", ["normal", "t", "bootstrap"])
+def test_what_varies_a_little_is_not_taken_for_equal(scores, clusters, method, recwarn):
+    result = st.mean_interval(scores, clusters, method, resamples=100)
+    assert result.standard_error > 0 and not recwarn
+
+
+@pytest.mark.parametrize("unit", [1e-250, 1e-3, 1e250])  # squares would be 0 or infinite
+@pytest.mark.parametrize("clusters", [None, CLUSTERS])
+@pytest.mark.parametrize("method", ["normal", "t", "bootstrap"])
+def test_scores_may_have_any_unit(unit, clusters, method, recwarn):
+    plain = st.mean_interval(SCORES, clusters, method)
+    result = st.mean_interval(np.array(SCORES) * unit, clusters, method)
+    expected = np.array([plain.estimate, plain.low, plain.high, plain.standard_error])
+    assert np.array([result.estimate, *limits(result), result.standard_error]) / unit == pytest.approx(expected)
+    assert not recwarn
+
+
+def test_resamples_that_mostly_agree_are_warned_of_for_what_they_are():
+    """Of 1,001 items one is right. Its count in a resample is 1 with chance .37: the middle fifth is all 1."""
+    with pytest.warns(UserWarning, match="no width, because most resamples have one mean"):
+        st.mean_interval([0] * 1_000 + [1], method="bootstrap", confidence=0.2)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        pd.Series(SCORES, index=[9, 9, 9, 1, 1, 1, 0, 0]),
+        pd.Series(SCORES, dtype="Int64"),
+        torch.tensor(SCORES),
+        torch.tensor(SCORES, dtype=torch.bfloat16),
+        [Fraction(score) for score in SCORES],
+        [Decimal(score) for score in SCORES],
+        np.array(SCORES, dtype=object),
+        dict(enumerate(SCORES)).values(),
+        (score for score in SCORES),
+    ],
+)
+def test_numbers_in_many_wrappings(scores):
+    assert st.mean_interval(scores) == st.mean_interval(SCORES)
+
+
+def test_clusters_that_look_alike_are_warned_of():
+    with pytest.warns(UserWarning, match=r"clusters hold the label 1 \(int\) and the text '1'"):
+        st.mean_interval(SCORES, ["1", 1, "1", 1, 2, 2, 2, 2])
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -136,7 +218,24 @@ BAD_INPUT = [
     (lambda: st.mean_interval(0.7), TypeError, "scores must be a list or an array .* not 0.7"),
     (lambda: st.mean_interval([1, "1"]), TypeError, "scores must hold numbers, and item 1 is str: '1'"),
     (lambda: st.mean_interval([1, None]), TypeError, "item 1 is NoneType"),
-    (lambda: st.mean_interval(np.ones((2, 2))), TypeError, "item 0 is ndarray"),
+    (lambda: st.mean_interval(np.ones((2, 2))), TypeError, r"shape \(2, 2\), in which item 0 is ndarray"),
+    (lambda: st.mean_interval(np.ones((2, 0))), TypeError, r"scores must be a list .* an array of shape \(2, 0\)"),
+    (lambda: st.mean_interval([[1, 0], [0, 1]]), TypeError, r"item 0 is list: \[1, 0\]"),
+    (lambda: st.mean_interval(np.array(0.7)), TypeError, "scores must be a list or an array .* not a single number"),
+    (lambda: st.mean_interval(torch.tensor(0.7)), TypeError, "not a single number"),
+    (lambda: st.mean_interval(pd.DataFrame([[1, 0], [0, 1]])), TypeError, r"DataFrame, .* give scores\['name of a"),
+    (lambda: st.mean_interval(bytearray(b"ab")), TypeError, "scores must be a list or an array"),
+    (lambda: st.mean_interval({"q1": 1}.keys()), TypeError, "scores must be a list or an array"),
+    (lambda: st.mean_interval([1j, 1]), TypeError, "scores must hold numbers, and item 0 is complex"),
+    (lambda: st.mean_interval([1, pd.NA]), TypeError, "item 1 is NAType: <NA>. Leave the item out"),
+    (lambda: st.mean_interval([1, Decimal("NaN")]), ValueError, "item 1 of scores is NaN: leave the item out"),
+    (lambda: st.mean_interval([1, Decimal("sNaN")]), ValueError, "item 1 of scores is sNaN: leave the item out"),
+    (lambda: st.mean_interval([1, Decimal("-Infinity")]), ValueError, "item 1 of scores is -Infinity"),
+    (lambda: st.mean_interval([1, 10**400]), ValueError, "item 1 of scores is 1000.*: choose a unit"),
+    (lambda: st.mean_interval([1, Fraction(10**400)]), ValueError, "item 1 of scores is Fraction.*: choose a unit"),
+    (lambda: st.mean_interval([1, 1e301]), ValueError, r"item 1 of scores is 1e\+301: choose a unit"),
+    (lambda: st.mean_interval(SCORES, ["a"]), ValueError, "clusters has 1 item, and there are 8 scores"),
+    (lambda: st.wilson_interval(1, 10**400), ValueError, "n=1000.*: give 9,007,199,254,740,992"),
     (lambda: st.mean_interval([1, NAN]), ValueError, "item 1 of scores is nan: leave the item out"),
     (lambda: st.mean_interval([1, math.inf]), ValueError, "item 1 of scores is inf"),
     (lambda: st.mean_interval(SCORES, method="z"), ValueError, "method='z' is unknown: give 'normal', 't'"),

@@ -1,11 +1,15 @@
 """Bradley-Terry ratings: closed forms, logistic regression as oracle, resampling, simulated coverage and errors."""
 
+import copy
+import dataclasses
 import itertools
 import math
+import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
-from statistics_cases import NAN
+from statistics_cases import NAN, limits, warned_at, written_at
 
 from nbhelpers import statistics as st
 from nbhelpers.statistics.ratings import maximum_likelihood
@@ -136,6 +140,84 @@ def test_a_resample_that_cannot_compare_counts_as_the_worst():
     assert by_name == {"A": (0, 0), "B": (-math.inf, math.inf), "C": (-math.inf, math.inf)}
 
 
+def test_the_difference_of_two_models_is_a_rating_with_the_other_as_anchor():
+    """Its limits come from the same resamples, infinite ones included."""
+    rows = [*games(("A", "B", 60, 40), ("A", "C", 59, 1), ("B", "C", 59, 1)), (0, "D", "A", 0.5), (1, "D", "B", 0.5)]
+    rated = st.bradley_terry(rows)
+    for a, b in itertools.permutations("ABCD", 2):
+        anchored = st.bradley_terry(rows, anchor=b)
+        i, difference = anchored.names.index(a), rated.difference(a, b)
+        assert limits(difference) == (anchored.low[i], anchored.high[i])
+        assert difference.estimate == pytest.approx(anchored.estimate[i])
+    assert math.isfinite(rated.difference("A", "B").low) and rated.difference("C", "A").low == -math.inf
+
+
+def test_intervals_around_the_mean_do_not_compare_two_models():
+    """Rivals A and B meet on every question and B wins 2 of 3; both lose to C, by whom they move together."""
+    rng = np.random.default_rng(50)
+    rows = []
+    for q in range(120):
+        rows.append((q, "A", "B", float(rng.random() < 1 / 3)))
+        hard = rng.random() < 0.5
+        for name in "AB":
+            rows += [(q, name, "C", float(rng.random() < (0.02 if hard else 0.98)))] * 3
+    rated = st.bradley_terry(rows)
+    low, high = (dict(zip(rated.names, limit, strict=True)) for limit in (rated.low, rated.high))
+    assert low["B"] < high["A"]  # the intervals overlap
+    assert rated.difference("B", "A").low > 0  # and yet B is better
+
+
+def test_a_difference_turned_round():
+    rated = st.bradley_terry(tournament(30))
+    there, back = rated.difference("A", "B"), rated.difference("B", "A")
+    assert (back.estimate, back.low, back.high) == pytest.approx((-there.estimate, -there.high, -there.low), rel=0.2)
+
+
+def test_ratings_stay_what_they_were():
+    """Frozen, equal if the numbers are, hashable, and what is kept for differences survives copies."""
+    rated = st.bradley_terry(tournament(10), resamples=40)
+    assert rated == st.bradley_terry(tournament(10), resamples=40) and len({rated, copy.deepcopy(rated)}) == 1
+    assert "resamples" not in repr(rated)
+    assert pickle.loads(pickle.dumps(rated)).difference("A", "B") == rated.difference("A", "B")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        rated.low = ()
+    assert st.Ratings(rated.names, rated.estimate, rated.low, rated.high) == rated
+
+
+SAME = [(q, "A", "B", score) for q in range(9) for score in (1, 1, 0)]  # every question says the same
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: st.bradley_terry(SAME),
+        lambda: st.bradley_terry(SAME, anchor="B"),
+        lambda: st.bradley_terry([(q, "A", "B", 0.5) for q in range(9)], anchor="A"),
+    ],
+)
+def test_resamples_that_all_give_the_same_rating_are_warned_of(call):
+    with pytest.warns(UserWarning, match="no width, because nearly all resamples rate '[AB]' so"):
+        rated = call()
+    with pytest.warns(UserWarning, match="no width, because nearly all resamples give it"):
+        rated.difference("A", "B")
+    assert warned_at(call) == [written_at(call)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(x for x in row) for row in games(("A", "B", 3, 1))],  # a generator has no length
+        [list(row) for row in games(("A", "B", 3, 1))],
+        np.array(games(("A", "B", 3, 1)), dtype=object),
+        pd.DataFrame(games(("A", "B", 3, 1))).to_numpy(),
+        pd.DataFrame(games(("A", "B", 3, 1))).itertuples(index=False),
+        (row for row in games(("A", "B", 3, 1))),
+    ],
+)
+def test_comparisons_in_many_wrappings(rows):
+    assert st.bradley_terry(rows) == st.bradley_terry(games(("A", "B", 3, 1)))
+
+
 def test_ratings_print_as_a_table():
     lines = repr(st.bradley_terry(games(("long name", "B", 30, 20)))).split("\n")
     assert lines[0].startswith("long name    +35.2 [") and lines[1].startswith("B            -35.2 [")
@@ -183,6 +265,18 @@ BAD_INPUT = [
     (lambda: st.bradley_terry("A beats B"), TypeError, "comparisons must be a list"),
     (lambda: st.bradley_terry([(1, "A", "B")]), TypeError, "comparison 0 must be .question, first, second, score."),
     (lambda: st.bradley_terry([*ROWS, "ABCD"]), TypeError, "comparison 4 must be"),
+    (lambda: st.bradley_terry([*ROWS, b"ABCD"]), TypeError, "comparison 4 must be"),
+    (lambda: st.bradley_terry([(x for x in (1, "A", "B"))]), TypeError, "comparison 0 must be"),
+    (lambda: st.bradley_terry([iter(int, 1)]), TypeError, "comparison 0 must be"),  # endless
+    (lambda: st.bradley_terry([1, 2]), TypeError, "comparison 0 must be .* not 1"),
+    (lambda: st.bradley_terry(pd.DataFrame(ROWS)), TypeError, r"DataFrame, .* give comparisons\.to_numpy\(\)"),
+    (lambda: st.bradley_terry([(1, "A", "B", pd.NA)]), ValueError, "comparison 0 has score <NA>"),
+    (lambda: st.bradley_terry([(1, "A", "B", 1j)]), ValueError, "comparison 0 has score 1j"),
+    (lambda: st.bradley_terry([([1], "A", "B", 1)]), TypeError, "item 0 of the questions of comparisons is list"),
+    (lambda: st.bradley_terry(ROWS).difference("A", "C"), ValueError, r"'C' was not rated: choose among \['A', 'B'\]"),
+    (lambda: st.bradley_terry(ROWS).difference(["A"], "B"), ValueError, r"\['A'\] was not rated"),
+    (lambda: st.bradley_terry(ROWS).difference("A", "A"), ValueError, "'A' does not differ from itself"),
+    (lambda: st.Ratings(("A", "B"), (0, 0), (0, 0), (0, 0)).difference("A", "B"), ValueError, "hold no resamples"),
     (lambda: st.bradley_terry([(1, "A", 2, 1)]), TypeError, "comparison 0 must name two models with strings"),
     (lambda: st.bradley_terry([(1, "A", "A", 1)]), ValueError, "comparison 0 compares 'A' with itself"),
     (lambda: st.bradley_terry([(1, "A", "B", 0.7)]), ValueError, "comparison 0 has score 0.7: give 1"),

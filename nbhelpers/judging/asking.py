@@ -1,8 +1,4 @@
-"""A model as judge: a verdict is a probability distribution over the replies it may give, or a reply that is parsed.
-
-A judge is a :class:`~nbhelpers.LanguageModel` or an :class:`~nbhelpers.Endpoint`. What it is asked is a
-:class:`~nbhelpers.Template`.
-"""
+"""Ask a judge about items, or about pairs of answers in both orders."""
 
 from __future__ import annotations
 
@@ -13,42 +9,14 @@ from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal
 
+from ..models import LanguageModel
+from ..sampling import check_sampling
+from ..servers import Endpoint
+from ..warn import warn_caller
 from .judges import Reading, Written, as_judge
-from .models import LanguageModel
 from .parsing import parse_verdict, without_reasoning
-from .sampling import check_sampling
-from .servers import Endpoint
-from .templates import (
-    PAIR,
-    PAIR_OR_TIE,
-    PAIR_REFERENCE,
-    RUBRIC,
-    YES_NO,
-    YES_NO_REFERENCE,
-    Item,
-    Template,
-    fill,
-    require_fields,
-)
+from .templates import Item, Template, fill, require_fields
 from .verdicts import PairVerdict, Verdict, from_log_probabilities
-from .warn import warn_caller
-
-# The templates, `fill` and the types are part of this module's interface: `judging.YES_NO`.
-__all__ = [
-    "PAIR",
-    "PAIR_OR_TIE",
-    "PAIR_REFERENCE",
-    "RUBRIC",
-    "YES_NO",
-    "YES_NO_REFERENCE",
-    "PairVerdict",
-    "Template",
-    "Verdict",
-    "fill",
-    "judge",
-    "judge_pairs",
-    "parse_verdict",
-]
 
 Read = Literal["probability", "text", "reasoned"]
 Parser = Callable[[str, Sequence[str]], str | None]
@@ -95,8 +63,8 @@ def judge(
     max_new_tokens : int
         For "text" and "reasoned": how much the judge may write. A judge that reasons first needs hundreds of tokens.
     draws : int
-        For "text": how often each item is asked. With more than one, the verdict is the one given most often, None for a
-        tie; `Verdict.draws` has all of them and `Verdict.flip_rate` how often two differ.
+        For "text": how often each item is asked. With more than one, the verdict is the one given most often, None for
+        a tie; `Verdict.draws` has all of them and `Verdict.flip_rate` how often two differ.
     temperature, seed
         For "text", as in :func:`nbhelpers.generate`. Several draws need a temperature above 0.
     chat_template_kwargs : mapping, optional
@@ -125,8 +93,8 @@ def judge(
     The text under judgement is data, see :func:`fill`: it cannot close its tag or end its turn. It may still *say*
     anything, such as "choose this answer", and a judge may obey. The chapter "Judging with a Model" measures how often.
 
-    A local model is scored on the verdict as the template spells it. From a server come likely tokens: " A" and "A" both
-    count as "A", and a token that only begins a verdict is read to its end if the server's own reply goes that way.
+    A local model is scored on the verdict as the template spells it. From a server come likely tokens: " A" and "A"
+    both count as "A", and a token that only begins a verdict is read to its end if the server's reply goes that way.
     Where too much probability is on tokens that could not be read to their end, there is no verdict.
 
     Zheng et al. (2023, MT-Bench); Liu et al. (2023, G-Eval).

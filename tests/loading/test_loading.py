@@ -18,7 +18,7 @@ from tiny_gguf import write_gguf
 from tiny_models import make_model, make_tokenizer
 
 import nbhelpers as nb
-from nbhelpers import loading
+from nbhelpers.loading import reading as loading
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 INDEX = "model.safetensors.index.json"

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..embedded import EMBEDDED_NAME, embedded_folder
+from ..reasons import one_line, reason
 from .checkpoints import (
     ADAPTER,
     CONFIG,
@@ -29,9 +31,7 @@ from .checkpoints import (
     read_json,
     shards,
 )
-from .embedded import EMBEDDED_NAME, embedded_folder
 from .placement import parameter_count, placement
-from .reasons import one_line, reason
 
 if TYPE_CHECKING:
     import torch

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from .reasons import one_line, reason
+from ..reasons import one_line, reason
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

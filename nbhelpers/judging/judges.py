@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..boundary import encode_apart, encode_items
+from ..chats import Chat
+from ..generation import generate
+from ..models import LanguageModel
+from ..prompts import Prompt, read_prompts
+from ..scoring import score_items
+from ..servers import Endpoint, Reply, complete
 from .alternatives import tokens_needed, verdict_mass
-from .boundary import encode_apart, encode_items
-from .chats import Chat
-from .generation import generate
-from .models import LanguageModel
-from .prompts import Prompt, read_prompts
-from .scoring import score_items
-from .servers import Endpoint, Reply, complete
 
 ALTERNATIVES = 20  # as many as OpenAI's servers give for a token
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbhelpers import parse_verdict
-from nbhelpers.parsing import without_reasoning
+from nbhelpers.judging.parsing import without_reasoning
 
 CORPUS = [
     json.loads(line)

@@ -107,7 +107,7 @@ def _classify(
 
 
 def _is_complete(text: str, verdict: str, verdicts: Sequence[str]) -> bool:
-    """Whether the text begins with the verdict as a word: "4." and "4/5" are a 4 of 5, "4.5", "4/10" and "40" are not."""
+    """Whether the text begins with the verdict as a word: of grades to 5, "4/5" is a 4; "4.5", "4/10", "40" are not."""
     rest = text[len(verdict) :]
     if not text.startswith(verdict) or re.match(r"\w", rest):
         return False

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from nbhelpers import Template, templates
-from nbhelpers.templates import YES_NO, fill
+from nbhelpers import Template
+from nbhelpers.judging import templates
+from nbhelpers.judging.templates import YES_NO, fill
 
 
 def test_every_template_of_ours_has_verdicts_of_one_token(embedded):
@@ -229,7 +230,7 @@ def test_random_texts_leave_neither_tag_nor_token_and_lose_nothing():
 
 def test_filling_takes_no_quadratic_time():
     code = (
-        "from nbhelpers.templates import YES_NO, fill\n"
+        "from nbhelpers.judging.templates import YES_NO, fill\n"
         "added = tuple(f'<unused{n}>' for n in range(6_000))\n"
         "for text in ('<' + ' ' * 10**5, '</' * 10**5, '</ ' * 10**5, '< ' * 10**5, '<answer' * 10**5, '<|é' * 10**5,\n"
         "             '</' + ' ' * 10**5 + 'answer', '<unused' * 10**5, '[' * 10**5):\n"

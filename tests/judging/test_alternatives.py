@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nbhelpers.alternatives import tokens_needed, verdict_mass
+from nbhelpers.judging.alternatives import tokens_needed, verdict_mass
 
 TENS = tuple(map(str, range(1, 11)))
 FIVES = tuple("12345")

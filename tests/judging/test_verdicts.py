@@ -5,8 +5,8 @@ import math
 import pytest
 
 from nbhelpers import PairVerdict, Template, Verdict
-from nbhelpers.templates import PAIR_OR_TIE, YES_NO
-from nbhelpers.verdicts import from_log_probabilities
+from nbhelpers.judging.templates import PAIR_OR_TIE, YES_NO
+from nbhelpers.judging.verdicts import from_log_probabilities
 
 
 def test_a_tie_is_what_the_likeliest_verdict_says():

@@ -167,7 +167,7 @@ def test_several_draws_give_a_majority_and_a_flip_rate(gpt2, monkeypatch):
         asked.append(options["seed"])
         return [nb.Generation(next(replies), (1,), (0.0,), "stop") for _ in prompts]
 
-    monkeypatch.setattr("nbhelpers.judges.generate", generate)
+    monkeypatch.setattr("nbhelpers.judging.judges.generate", generate)
     template = Template("{answer}", ("A", "B"), (1, 0))
     items = [{"answer": str(i)} for i in range(3)]
     found = judge(gpt2, template, items, read="text", draws=3, temperature=0.7, seed=10)
@@ -196,7 +196,7 @@ def test_draws_that_could_not_differ_are_refused(gpt2, options, message):
 def test_a_local_judge_that_reasons_is_read_where_it_states_its_verdict(gpt2, monkeypatch):
     written = "<think>A?</think> So: B"
     monkeypatch.setattr(
-        "nbhelpers.judges.generate",
+        "nbhelpers.judging.judges.generate",
         lambda lm, prompts, *a, **o: [nb.Generation(written, (1,), (0.0,), "stop") for _ in prompts],
     )
     (verdict,) = judge(gpt2, Template("{answer}?", ("A", "B"), (1, 0)), [ITEM], read="reasoned")

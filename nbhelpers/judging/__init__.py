@@ -1,0 +1,28 @@
+"""A model as judge: a verdict is a probability distribution over the replies it may give, or a reply that is parsed.
+
+May import: everything below it that scores, writes or asks a server. Must not know: how a model is run, or how a
+request travels. `templates` is what a judge is asked, `control_text` keeps the text under judgement in its place;
+`judges` says what a judge must be able to do, `alternatives` reads the tokens that a server lists, `parsing` reads
+written replies; `verdicts` is what comes out; `asking` puts them together.
+"""
+
+from .asking import judge, judge_pairs
+from .parsing import parse_verdict
+from .templates import PAIR, PAIR_OR_TIE, PAIR_REFERENCE, RUBRIC, YES_NO, YES_NO_REFERENCE, Template, fill
+from .verdicts import PairVerdict, Verdict
+
+__all__ = [
+    "PAIR",
+    "PAIR_OR_TIE",
+    "PAIR_REFERENCE",
+    "RUBRIC",
+    "YES_NO",
+    "YES_NO_REFERENCE",
+    "PairVerdict",
+    "Template",
+    "Verdict",
+    "fill",
+    "judge",
+    "judge_pairs",
+    "parse_verdict",
+]
