@@ -82,9 +82,12 @@ def on_device(notebook: NotebookNode) -> Findings:
             continue  # another rule reports it
         for call, placed in _tensor_calls(tree):
             if not placed:
-                yield number, (
-                    f"makes a tensor with `{call}` and names no device; add `device=lm.device` or `.to(lm.device)`, or "
-                    '`device="cpu"` if the model never sees it'
+                yield (
+                    number,
+                    (
+                        f"makes a tensor with `{call}` and names no device; add `device=lm.device` or `.to(lm.device)`, "
+                        'or `device="cpu"` if the model never sees it'
+                    ),
                 )
 
 

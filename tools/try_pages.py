@@ -32,7 +32,8 @@ def printed(notebook: NotebookNode) -> list[str]:
 
 
 def differences(before: list[str], after: list[str]) -> list[str]:
-    return [line for line in difflib.unified_diff(before, after, lineterm="", n=0) if line[:2] not in ("--", "++", "@@")]
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=0))[2:]  # without the names of the two files
+    return [line for line in lines if not line.startswith("@@")]
 
 
 def main() -> int:
