@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +18,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 # Colour saturates at this surprise, in nats: a chance of 1 in 22,000.
 FULL_SURPRISE = 10.0
+
+# Characters that show nothing, though Unicode calls them letters, marks or symbols: fillers, joiners, variation selectors.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# Of the characters that show nothing, those that writing needs: joiners in Persian and Hindi, selectors in emoji.
+_WRITING = re.compile("[\n\t\u200c\u200d\u180b-\u180f\ufe00-\ufe0f]")
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 _STYLE = """
 .nbh-map{position:relative;line-height:1.9;padding:.6em .8em 6.2em;border:1px solid rgba(128,128,128,.4);
@@ -51,11 +59,12 @@ class TokenHeatmap:
         tokens = "".join(
             _token_html(score, starts_here is not None) for score, starts_here in zip(self.scores, seen, strict=True)
         )
+        direction = ' dir="rtl"' if _reads_from_the_right("".join(score.token for score in self.scores)) else ""
         return (
             f"<style>{_STYLE}</style>"
-            '<div class="nbh-map" role="group" aria-label="Token heat map: the stronger the colour, the more the token '
-            f'surprised the model">{tokens}'
-            '<span class="nbh-hint">The stronger the colour, the greater the surprise; it is full at 10 nats. '
+            f'<div class="nbh-map"{direction} role="group" aria-label="Token heat map: the stronger the colour, the '
+            f'more the token surprised the model">{tokens}'
+            '<span class="nbh-hint" dir="ltr">The stronger the colour, the greater the surprise; it is full at 10 nats. '
             "Point at a token, tap it, or reach it with the Tab key, to see what the model expected.</span></div>"
         )
 
@@ -71,7 +80,9 @@ def token_heatmap(scores: Sequence[TokenScore]) -> TokenHeatmap:
     Returns
     -------
     TokenHeatmap
-        HTML and CSS without a script, legible on light and dark pages. The same scores give the same text.
+        HTML and CSS without a script, legible on light and dark pages. The same scores give the same text. A token
+        cannot change how the text around it reads: each is isolated (`<bdi>`), so Arabic letters in two tokens are not
+        joined, and characters that show nothing stand there by number, as ⟨U+202E⟩.
 
     Raises
     ------
@@ -126,20 +137,44 @@ def use_house_style() -> None:
 
 def _token_html(score: TokenScore, starts_here: bool) -> str:
     surprise = min((0 - score.logprob) / FULL_SURPRISE, 1.0)  # 0 - x, as -0.0 would show its sign
-    shown = html.escape(score.token) if starts_here else "·"
-    expected = ", ".join(f"{_visible(token)} {_percent(p)}" for token, p in score.alternatives)
+    shown = _isolated(_by_number(score.token, keep=_WRITING)) if starts_here else "·"
+    expected = ", ".join(f"“{_isolated(_visible(token))}” {_percent(p)}" for token, p in score.alternatives)
     return (
-        f'<span class="nbh-tok" tabindex="0" role="img" aria-label="{_visible(score.token)}, surprise '
+        f'<span class="nbh-tok" tabindex="0" role="img" aria-label="“{html.escape(_visible(score.token))}”, surprise '
         f'{0 - score.logprob:.1f} nats" style="--s:{surprise:.2f}">{shown}'
-        f'<span class="nbh-tip"><b>{_visible(score.token)}</b> probability {_percent(score.logprob)}, '
-        f"rank {score.rank:,}, surprise {0 - score.logprob:.1f} nats<br>"
+        f'<span class="nbh-tip" dir="ltr"><b>“{_isolated(_visible(score.token))}”</b> '
+        f"probability {_percent(score.logprob)}, rank {score.rank:,}, surprise {0 - score.logprob:.1f} nats<br>"
         f"expected: {expected}</span></span>"
     )
 
 
+def _isolated(text: str) -> str:
+    """The text as HTML that cannot change the direction of what stands around it."""
+    return f"<bdi>{html.escape(text)}</bdi>"
+
+
 def _visible(token: str) -> str:
-    """A token in quotes, with its white space made visible."""
-    return "“" + html.escape(token).replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "”"
+    """A token in which every character shows, white space included."""
+    spaces = token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")
+    return "".join(_number(char) if unicodedata.category(char) == "Zs" else char for char in _by_number(spaces))
+
+
+def _by_number(text: str, keep: re.Pattern[str] = re.compile(r"(?!)")) -> str:
+    """The text with the number of each character that shows nothing in its place."""
+    hidden = (unicodedata.category(char) in _INVISIBLE or _BLANK.match(char) for char in text)
+    return "".join(
+        _number(char) if hides and not keep.match(char) else char for char, hides in zip(text, hidden, strict=True)
+    )
+
+
+def _number(char: str) -> str:
+    return f"⟨U+{ord(char):04X}⟩"
+
+
+def _reads_from_the_right(text: str) -> bool:
+    """Whether the first letter of the text belongs to a script like Hebrew or Arabic."""
+    directions = (unicodedata.bidirectional(char) for char in text)
+    return next((direction in ("R", "AL") for direction in directions if direction in ("L", "R", "AL")), False)
 
 
 def _percent(logprob: float) -> str:

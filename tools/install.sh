@@ -10,7 +10,7 @@ fail() {
     exit 1
 }
 
-command -v "$python" >/dev/null || fail "there is no $python. Install Python 3.11 or newer (Debian: apt install python3)."
+command -v -- "$python" >/dev/null || fail "there is no $python. Install Python 3.11 or newer (Debian: apt install python3)."
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$("$python" --version) is too old. Install Python 3.11 or newer, or run make PYTHON=/path/to/it."
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||

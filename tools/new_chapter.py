@@ -93,8 +93,9 @@ def write_page(root: Path, area: str, name: str, title: str) -> Path:
     """Write, execute and check the page; after a failure nothing of it remains."""
     notebook = nbformat.read(SKELETON, as_version=4)
     first = notebook.cells[0]
-    first.source = first.source.replace("(label)=", f"({name})=").replace("# Title", f"# {title}")
-    first.source = first.source.replace("SENTENCE", SENTENCE)
+    # The title comes last, as it may hold any of the other words.
+    first.source = first.source.replace("(label)=", f"({name})=").replace("SENTENCE", SENTENCE)
+    first.source = first.source.replace("# Title", f"# {title}", 1)
     (setup,) = (cell for cell in notebook.cells if "remove-cell" in tags(cell))
     setup.source = colab_cell(root, area)
     page = root / "book" / area / f"{name}.ipynb"

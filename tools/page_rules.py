@@ -80,15 +80,10 @@ def on_device(notebook: NotebookNode) -> Findings:
             tree = ast.parse(TransformerManager().transform_cell(cell.source))
         except SyntaxError:
             continue  # another rule reports it
+        remedy = 'add `device=lm.device` or `.to(lm.device)`, or `device="cpu"` if the model never sees it'
         for call, placed in _tensor_calls(tree):
             if not placed:
-                yield (
-                    number,
-                    (
-                        f"makes a tensor with `{call}` and names no device; add `device=lm.device` or `.to(lm.device)`, "
-                        'or `device="cpu"` if the model never sees it'
-                    ),
-                )
+                yield number, f"makes a tensor with `{call}` and names no device; {remedy}"
 
 
 def _tensor_calls(tree: ast.AST) -> Iterator[tuple[str, bool]]:

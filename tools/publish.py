@@ -9,8 +9,10 @@ site. The branch also holds what the set-up cell installs and reads, so one shal
 """
 
 import argparse
+import os
 import posixpath
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from toc import PAGE_SUFFIXES, toc_entries, without_suffix
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ("nbhelpers", "pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT", "book/data", "book/**.ipynb")
+SHOWN = {*PUBLISHED, "book", "_config.yml", "_toc.yml"}  # and the site, which is made of these
 UNSTAMPED = 'REPOSITORY, PAGE = "",'
 LABEL = re.compile(r"\A\([a-z0-9_]+\)=\s*\n")
 SCHEME = re.compile(r"[a-zA-Z][\w+.-]*:")
@@ -63,11 +66,37 @@ def write_address(url: str, config: Path) -> None:
 
 def tracked_files(root: Path, *patterns: str) -> list[str]:
     """The files git tracks, so that no stray file is published; a pattern without a match is an error."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--error-unmatch", "--", *patterns]
-    done = subprocess.run(command, capture_output=True, text=True)
+    return [path for _, path in tracked_entries(root, *patterns)]
+
+
+def tracked_entries(root: Path, *patterns: str) -> list[tuple[str, str]]:
+    """Mode and path of what git tracks."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--stage", "--error-unmatch", "--", *patterns]
+    done = subprocess.run(command, capture_output=True)
     if done.returncode:
-        raise ValueError(f"git cannot list the files to publish in {root}: {done.stderr.strip()}")
-    return done.stdout.split("\0")[:-1]
+        raise ValueError(f"git cannot list the files to publish in {root}: {os.fsdecode(done.stderr).strip()}")
+    entries = [entry.partition("\t") for entry in os.fsdecode(done.stdout).split("\0")[:-1]]
+    return [(about.split()[0], path) for about, _, path in entries]
+
+
+def refuse_links(root: Path) -> None:
+    """Refuse whatever would publish a file from elsewhere, on the site or in the copies, or lose a folder's files.
+
+    Reading a link gives the content of its target, which may lie outside the repository. Of a repository inside this
+    one git keeps no more than the name of a commit.
+    """
+    for mode, path in tracked_entries(root):
+        ways = [Path(path), *Path(path).parents][:-1]
+        if SHOWN.isdisjoint(way.as_posix() for way in ways):
+            continue
+        if mode == "160000":
+            raise ValueError(f"{path!r} is a git repository of its own, whose files would be lost: remove its .git")
+        if mode == "120000" or any((root / way).is_symlink() for way in ways):
+            raise ValueError(
+                f"{path!r} is a link, or lies behind one: put the file itself there, or take it out of git"
+            )
+        if os.path.lexists(root / path) and not stat.S_ISREG((root / path).lstat().st_mode):
+            raise ValueError(f"{path!r} is no plain file: put the file that git knows in its place")
 
 
 def page_addresses(root: Path) -> dict[str, str]:
@@ -169,6 +198,7 @@ def write_copies(repository: str, site: str, output: Path, root: Path) -> None:
     """Write the whole tree of the branch `colab` into a new or empty folder."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} is there and not an empty folder: give a new one, so that nothing old is published")
+    refuse_links(root)
     absolute = link_maker(repository, site, set(tracked_files(root)), page_addresses(root))
     copies: dict[str, bytes] = {}
     for path in tracked_files(root, *PUBLISHED):
