@@ -19,10 +19,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 # Colour saturates at this surprise, in nats: a chance of 1 in 22,000.
 FULL_SURPRISE = 10.0
 
-# Characters that show nothing, though Unicode calls them letters, marks or symbols: fillers, joiners, variation selectors.
-_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# Characters that show nothing, though Unicode calls them letters, marks or symbols: fillers, variation selectors.
+_BLANK = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 # Of the characters that show nothing, those that writing needs: joiners in Persian and Hindi, selectors in emoji.
-_WRITING = re.compile("[\n\t\u200c\u200d\u180b-\u180f\ufe00-\ufe0f]")
+_WRITING = re.compile(r"[\n\t\u200c\u200d\u180b-\u180f\ufe00-\ufe0f]")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 _STYLE = """
@@ -64,8 +66,8 @@ class TokenHeatmap:
             f"<style>{_STYLE}</style>"
             f'<div class="nbh-map"{direction} role="group" aria-label="Token heat map: the stronger the colour, the '
             f'more the token surprised the model">{tokens}'
-            '<span class="nbh-hint" dir="ltr">The stronger the colour, the greater the surprise; it is full at 10 nats. '
-            "Point at a token, tap it, or reach it with the Tab key, to see what the model expected.</span></div>"
+            '<span class="nbh-hint" dir="ltr">The stronger the colour, the greater the surprise; it is full at 10 '
+            "nats. Point at a token, tap it, or reach it with the Tab key, to see what the model expected.</span></div>"
         )
 
 
@@ -161,10 +163,11 @@ def _visible(token: str) -> str:
 
 def _by_number(text: str, keep: re.Pattern[str] = re.compile(r"(?!)")) -> str:
     """The text with the number of each character that shows nothing in its place."""
-    hidden = (unicodedata.category(char) in _INVISIBLE or _BLANK.match(char) for char in text)
-    return "".join(
-        _number(char) if hides and not keep.match(char) else char for char, hides in zip(text, hidden, strict=True)
-    )
+    return "".join(_number(char) if _is_hidden(char) and not keep.match(char) else char for char in text)
+
+
+def _is_hidden(char: str) -> bool:
+    return unicodedata.category(char) in _INVISIBLE or _BLANK.match(char) is not None
 
 
 def _number(char: str) -> str:

@@ -1,6 +1,7 @@
 """The token heat map is plain HTML: no script, everything escaped, the same text for the same scores."""
 
 import math
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -59,6 +60,68 @@ def test_text_is_escaped_everywhere():
     page = nb.token_heatmap([score(hostile, 0, 27, alternatives=((hostile, -1.0),))])._repr_html_()
     assert "<script" not in page
     assert Reader(page).shown == [hostile]
+
+
+# (a token, how it is drawn, how it stands in quotes, why)
+HIDDEN = [
+    ("\u202eevil", "⟨U+202E⟩evil", "⟨U+202E⟩evil", "turns what follows around"),
+    ("\u2067x", "⟨U+2067⟩x", "⟨U+2067⟩x", "an isolate that does not end"),
+    ("\u2069\u202c", "⟨U+2069⟩⟨U+202C⟩", "⟨U+2069⟩⟨U+202C⟩", "ends what another token began"),
+    ("\u200f\u061c", "⟨U+200F⟩⟨U+061C⟩", "⟨U+200F⟩⟨U+061C⟩", "marks of direction"),
+    ("a\u200bb", "a⟨U+200B⟩b", "a⟨U+200B⟩b", "a space without width"),
+    ("\ufeff\u2060\u00ad", "⟨U+FEFF⟩⟨U+2060⟩⟨U+00AD⟩", "⟨U+FEFF⟩⟨U+2060⟩⟨U+00AD⟩", "other shapes of nothing"),
+    ("\U000e0041", "⟨U+E0041⟩", "⟨U+E0041⟩", "a tag, in which text is smuggled"),
+    ("\U000e0100", "⟨U+E0100⟩", "⟨U+E0100⟩", "a selector, in which bytes are"),
+    ("\u3164\u115f", "⟨U+3164⟩⟨U+115F⟩", "⟨U+3164⟩⟨U+115F⟩", "letters that are empty"),
+    ("\u2028\u2029", "⟨U+2028⟩⟨U+2029⟩", "⟨U+2028⟩⟨U+2029⟩", "line breaks of another kind"),
+    ("\0\x1b\r", "⟨U+0000⟩⟨U+001B⟩⟨U+000D⟩", "⟨U+0000⟩⟨U+001B⟩⟨U+000D⟩", "HTML has no such characters"),
+    ("\ud800", "⟨U+D800⟩", "⟨U+D800⟩", "half a character, which no file can hold"),
+    ("a\u00a0b", "a\u00a0b", "a⟨U+00A0⟩b", "drawn as a space, but not the space"),
+    ("می\u200cخواهم", "می\u200cخواهم", "می⟨U+200C⟩خواهم", "Persian is written with it"),
+    ("❤\ufe0f", "❤\ufe0f", "❤⟨U+FE0F⟩", "so is a red heart"),
+    (" a\n\t", " a\n\t", "␣a⏎⇥", "white space"),
+    ("é日本", "é日本", "é日本", "letters"),
+]
+
+
+@pytest.mark.parametrize(("token", "drawn", "quoted", "reason"), HIDDEN)
+def test_what_shows_nothing_stands_there_by_number(token, drawn, quoted, reason):
+    html = nb.token_heatmap([score(token, 0, 1, alternatives=((token, -1.0),))])._repr_html_()
+    page = Reader(html)
+    assert page.shown == [drawn], reason
+    assert "".join(page.tips).count(f"“{quoted}”") == 2, reason
+    (label,) = [attributes["aria-label"] for _, attributes in page.tags if attributes.get("class") == "nbh-tok"]
+    assert label.startswith(f"“{quoted}”, surprise"), reason
+    html.encode()  # or it could not be written to a file
+
+
+def test_no_token_can_change_the_direction_of_what_stands_around_it():
+    scores = [
+        score(token, at, at + 1, alternatives=((token, -1.0),)) for at, token in enumerate(("a", "אב", "\u202eb"))
+    ]
+    html = nb.token_heatmap(scores)._repr_html_()
+    isolated = re.findall(r"<bdi>([^<]*)</bdi>", html)
+    assert isolated == ["a"] * 3 + ["אב"] * 3 + ["⟨U+202E⟩b"] * 3, "drawn, in the tip, and among the expected"
+    outside = re.sub(r"<bdi>[^<]*</bdi>|<[^>]*>", "", html)
+    assert "א" not in outside and "\u202e" not in html
+
+
+@pytest.mark.parametrize(
+    ("tokens", "from_the_right", "reason"),
+    [
+        (["The", " end"], False, "English"),
+        (["של", "ום"], True, "Hebrew: or its tokens would stand in the wrong order"),
+        (["1. ", "سلام"], True, "Arabic behind a digit, which has no direction"),
+        (["He said ", "שלום"], False, "begins with English"),
+        (["12", "."], False, "no letter"),
+    ],
+)
+def test_tokens_stand_in_the_order_in_which_the_text_is_read(tokens, from_the_right, reason):
+    html = nb.token_heatmap([score(token, at, at + 1) for at, token in enumerate(tokens)])._repr_html_()
+    (direction,) = [a.get("dir") for _, a in Reader(html).tags if a.get("class") == "nbh-map"]
+    assert direction == ("rtl" if from_the_right else None), reason
+    # What is said about the tokens is English.
+    assert html.count('class="nbh-tip" dir="ltr"') == len(tokens) and html.count('class="nbh-hint" dir="ltr"') == 1
 
 
 def test_a_character_of_several_tokens_is_drawn_once():

@@ -138,6 +138,9 @@ def require_real(name: str, i: int | str, value: Any) -> float:
 
 def numbers(name: str, values: Any, least: int = 2) -> np.ndarray:
     """The values as an array of floats: finite numbers, at least `least` of them."""
+    if type(values) is np.ndarray and values.ndim == 1 and values.dtype.kind in "fiub" and np.isfinite(values).all():
+        require_items(name, len(values), least)
+        return values.astype(float)
     values = listed(name, values)
     require_items(name, len(values), least)
     return np.array([require_real(name, i, value) for i, value in enumerate(values)])

@@ -35,7 +35,8 @@ def test_random_requests_match_the_oracle(tiny, tiny64, seed, monkeypatch):
 @pytest.mark.embedded
 @pytest.mark.parametrize("budget", [20, 512])
 def test_the_embedded_model_packed_matches_the_oracle(embedded, embedded64, budget):
-    assert matches_the_oracle(embedded, embedded64, PROMPTS, ANSWERS, engine="packed", token_budget=budget)
+    some = slice(None, None, 3)  # the oracle takes a third of a second each
+    assert matches_the_oracle(embedded, embedded64, PROMPTS[some], ANSWERS[some], engine="packed", token_budget=budget)
 
 
 def test_two_threads_share_a_model(gpt2):
