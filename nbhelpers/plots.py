@@ -19,9 +19,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 # Colour saturates at this surprise, in nats: a chance of 1 in 22,000.
 FULL_SURPRISE = 10.0
 
-# Characters that show nothing, though Unicode calls them letters, marks or symbols: fillers, variation selectors.
+# Characters that show nothing, though Unicode calls them letters, marks, symbols or unassigned.
 _BLANK = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 # Of the characters that show nothing, those that writing needs: joiners in Persian and Hindi, selectors in emoji.
 _WRITING = re.compile(r"[\n\t\u200c\u200d\u180b-\u180f\ufe00-\ufe0f]")
@@ -34,7 +34,8 @@ border-radius:6px;color:inherit;font-size:1rem}
 border-bottom:2px solid rgba(213,94,0,calc(var(--s)*1));background:rgba(230,120,20,calc(var(--s)*.55))}
 .nbh-tok:hover,.nbh-tok:focus{outline:2px solid #0072B2;outline-offset:1px}
 .nbh-tip,.nbh-hint{position:absolute;left:.8em;right:.8em;bottom:.5em;height:5.2em;overflow:hidden;
-font-size:.82rem;line-height:1.55;border-top:1px solid rgba(128,128,128,.4);padding-top:.3em;white-space:normal}
+font-size:.82rem;line-height:1.55;border-top:1px solid rgba(128,128,128,.4);padding-top:.3em;white-space:normal;
+direction:ltr}
 .nbh-tip{visibility:hidden}
 .nbh-tok:hover>.nbh-tip,.nbh-tok:focus>.nbh-tip{visibility:visible}
 .nbh-tok:hover~.nbh-hint,.nbh-tok:focus~.nbh-hint{visibility:hidden}
@@ -66,7 +67,7 @@ class TokenHeatmap:
             f"<style>{_STYLE}</style>"
             f'<div class="nbh-map"{direction} role="group" aria-label="Token heat map: the stronger the colour, the '
             f'more the token surprised the model">{tokens}'
-            '<span class="nbh-hint" dir="ltr">The stronger the colour, the greater the surprise; it is full at 10 '
+            '<span class="nbh-hint">The stronger the colour, the greater the surprise; it is full at 10 '
             "nats. Point at a token, tap it, or reach it with the Tab key, to see what the model expected.</span></div>"
         )
 
@@ -144,7 +145,7 @@ def _token_html(score: TokenScore, starts_here: bool) -> str:
     return (
         f'<span class="nbh-tok" tabindex="0" role="img" aria-label="“{html.escape(_visible(score.token))}”, surprise '
         f'{0 - score.logprob:.1f} nats" style="--s:{surprise:.2f}">{shown}'
-        f'<span class="nbh-tip" dir="ltr"><b>“{_isolated(_visible(score.token))}”</b> '
+        f'<span class="nbh-tip"><b>“{_isolated(_visible(score.token))}”</b> '
         f"probability {_percent(score.logprob)}, rank {score.rank:,}, surprise {0 - score.logprob:.1f} nats<br>"
         f"expected: {expected}</span></span>"
     )

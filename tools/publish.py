@@ -92,9 +92,7 @@ def refuse_links(root: Path) -> None:
         if mode == "160000":
             raise ValueError(f"{path!r} is a git repository of its own, whose files would be lost: remove its .git")
         if mode == "120000" or any((root / way).is_symlink() for way in ways):
-            raise ValueError(
-                f"{path!r} is a link, or lies behind one: put the file itself there, or take it out of git"
-            )
+            raise ValueError(f"{path!r} is a link, or lies behind one: put the file itself there, or untrack it")
         if os.path.lexists(root / path) and not stat.S_ISREG((root / path).lstat().st_mode):
             raise ValueError(f"{path!r} is no plain file: put the file that git knows in its place")
 

@@ -15,6 +15,7 @@ from new_chapter import SENTENCE, colab_cell, main
 from toc import toc_entries
 
 ROOT = Path(__file__).parents[2]
+TITLE = 'What "70%" of $rain$ in SENTENCE `# Title` Means'  # with signs of the shell and words of the skeleton
 TOC, SENTENCES = "_toc.yml", "tests/site/sentences.yml"
 
 
@@ -42,7 +43,7 @@ def content(root: Path) -> dict[Path, bytes]:
 def grown(tmp_path_factory) -> Path:
     """The book with two more pages: one in a new area, with quotation marks in its title, one in an existing area."""
     root = copy_of_the_book(tmp_path_factory.mktemp("book"))
-    for arguments in (["weather/rain_or_shine", "--title", 'What "70%" of $rain$ Means'], ["llm_judge/panels"]):
+    for arguments in (["weather/rain_or_shine", "--title", TITLE], ["llm_judge/panels"]):
         done = new_chapter(root, *arguments)
         assert done.returncode == 0, done.stderr
     return root
@@ -72,7 +73,7 @@ def test_a_new_page_and_its_skeleton_are_in_style(grown, command):
 
 def test_titles_are_those_that_were_asked_for_or_made_of_the_name(grown):
     titles = [nbformat.read(grown / f"{page}.ipynb", as_version=4).cells[0].source.splitlines()[:2] for page in PAGES]
-    assert titles == [["(rain_or_shine)=", '# What "70%" of $rain$ Means'], ["(panels)=", "# Panels"]]
+    assert titles == [["(rain_or_shine)=", f"# {TITLE}"], ["(panels)=", "# Panels"]]
 
 
 def test_new_pages_stand_where_a_reader_looks_for_them_and_the_old_lines_stay_as_they_were(grown):
@@ -130,6 +131,14 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(book, capsys, arguments, r
     errors = capsys.readouterr().err
     assert errors.splitlines()[-1].startswith("no chapter was made: ")
     assert reason in errors
+    assert content(book) == before
+
+
+@pytest.mark.parametrize("name", ["--help", "-rf", "$(touch ran)", "`x`/y", "a/b;c", "a/b\n", 'a/"', "a/b c", "é/a"])
+def test_a_name_is_never_an_option_nor_anything_to_run(book, capsys, name):
+    before = content(book)
+    assert main(["--root", str(book), "--title=-x", "--", name]) == 1
+    assert f"{name!r} is no name for a chapter" in capsys.readouterr().err
     assert content(book) == before
 
 

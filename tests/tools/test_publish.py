@@ -1,6 +1,8 @@
 """The book's address in its configuration, the links and cells of one copy for Colab, and the command."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from publish import address_node, colab_copy, link_maker, main, with_links, write_address
+from publish import address_node, colab_copy, link_maker, main, refuse_links, with_links, write_address
 
 ROOT = Path(__file__).parents[2]
 BOOK = "https://github.com/someone/some-book"
@@ -156,6 +158,114 @@ def test_a_notebook_that_cannot_be_copied_is_named(absolute, notebook, message, 
     assert "book/a/one.ipynb" in str(error.value), reason
 
 
+# --- Links in the file system ---
+
+SECRET = "what nobody should read"
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "core.hooksPath=/dev/null"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def small_repo(tmp_path: Path) -> Path:
+    """A repository with files in the places that are published and in one that is not; beside it lies a secret."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.csv").write_text(SECRET)
+    repo = tmp_path / "repo"
+    for file in ("nbhelpers/a.py", "book/data/a.csv", "book/area/page.md", "_toc.yml", "_config.yml", "notes/a.md"):
+        (repo / file).parent.mkdir(parents=True, exist_ok=True)
+        (repo / file).write_text("root: book/area/page\n")
+    git(repo, "init", "-q")
+    git(repo, "add", ".")
+    return repo
+
+
+def link(repo: Path, path: str, target: str) -> None:
+    """Put a link in the place of whatever is there, and let git know."""
+    place = repo / path
+    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+    git(repo, "add", "--all", ".")
+
+
+def nest(repo: Path, path: str) -> None:
+    """Put a repository of its own into the repository, as `git clone` in the wrong folder does."""
+    (repo / path).mkdir(parents=True)
+    (repo / path / "a.py").write_text("x")
+    git(repo / path, "init", "-q")
+    git(repo / path, "add", ".")
+    git(repo / path, "commit", "-q", "-m", "x")
+    git(repo, "add", ".")
+
+
+def unknown_to_git(repo: Path, path: str) -> None:
+    """A folder that git holds for one of plain files became a link after the last `git add`."""
+    shutil.rmtree(repo / path)
+    (repo / path).symlink_to("../../outside")
+
+
+def text_of_a_link(repo: Path, path: str) -> None:
+    """A link as git writes it where there are none, as on Windows: a file with the target in it."""
+    (repo / path).symlink_to("../../outside/a.csv")
+    git(repo, "add", path)
+    (repo / path).unlink()
+    (repo / path).write_text("../../outside/a.csv")
+
+
+def named_pipe(repo: Path, path: str) -> None:
+    (repo / path).unlink()
+    os.mkfifo(repo / path)
+
+
+# (what is done to the repository, what the error says, why)
+TRAPS = [
+    (lambda r: link(r, "book/data/b.csv", "../../../outside/a.csv"), "'book/data/b.csv' is a link", "to outside"),
+    (lambda r: link(r, "book/data/b.csv", "a.csv"), "'book/data/b.csv' is a link", "inside: no rule to understand"),
+    (lambda r: link(r, "book/data/b.csv", "/nowhere"), "'book/data/b.csv' is a link", "to nowhere"),
+    (lambda r: link(r, "nbhelpers/more", "../../outside"), "'nbhelpers/more' is a link", "a folder"),
+    (lambda r: link(r, "book/plot.png", "../../outside/a.csv"), "'book/plot.png' is a link", "the site would copy it"),
+    (lambda r: link(r, "book", "notes"), "'book' is a link", "everything"),
+    (lambda r: link(r, "README.md", "../outside/a.csv"), "'README.md' is a link", "published by its name"),
+    (lambda r: link(r, "book/two\nlines", "x"), r"'book/two\nlines' is a link", "one line, whatever the name"),
+    (lambda r: unknown_to_git(r, "book/data"), "'book/data/a.csv' is a link, or lies behind one", "in the folder only"),
+    (lambda r: text_of_a_link(r, "book/data/b.csv"), "'book/data/b.csv' is a link", "in git only"),
+    (lambda r: nest(r, "nbhelpers/other"), "'nbhelpers/other' is a git repository of its own", "a nested .git"),
+    (lambda r: nest(r, "book/other"), "'book/other' is a git repository of its own", "among the pages"),
+    (
+        lambda r: named_pipe(r, "book/data/a.csv"),
+        "'book/data/a.csv' is no plain file",
+        "reading it would wait for ever",
+    ),
+]
+
+
+@pytest.mark.parametrize(("trap", "message", "reason"), TRAPS)
+def test_what_is_no_plain_file_is_refused_and_nothing_is_written(
+    small_repo, monkeypatch, capsys, trap, message, reason
+):
+    trap(small_repo)
+    monkeypatch.setattr("publish.ROOT", small_repo)
+    output = small_repo.parent / "out"
+    assert main(["copies", "--repository", BOOK, str(output)]) == 1, reason
+    error = capsys.readouterr().err
+    assert error.startswith("cannot publish: ") and error.count("\n") == 1
+    assert message in error and not output.exists(), reason
+
+
+def test_links_that_are_not_published_are_nobodys_trouble(small_repo):
+    link(small_repo, "notes/b.md", "/nowhere")
+    link(small_repo, "nbhelpers.old", "nbhelpers")
+    nest(small_repo, "notes/other")
+    refuse_links(small_repo)
+
+
+def test_this_repository_has_no_links():
+    refuse_links(ROOT)
+
+
 # --- The command ---
 
 # (arguments, what it says, why)
@@ -196,8 +306,14 @@ def test_what_is_stamped_into_a_command_must_be_plain(url, capsys):
     assert "is no plain address" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("url", ["-x", "--help", "", "x y", f"{BOOK}/$(touch ran)", f'{BOOK}"'])
+def test_an_address_is_never_an_option(without_address, capsys, url):
+    assert main(["address", "--", url]) == 1
+    assert f"{url!r} is no address of a GitHub repository" in capsys.readouterr().err
+
+
 def test_address_then_copies_as_make_does(without_address, capsys):
-    assert main(["address", BOOK]) == 0
+    assert main(["address", "--", BOOK]) == 0
     subprocess.run(["git", "init", "-q"], cwd=without_address, check=True)
     assert main(["copies", "out"]) == 1
     assert "git cannot list the files to publish" in capsys.readouterr().err, "there is nothing yet"

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from run_notebooks import all_notebooks
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +56,21 @@ def test_a_failing_notebook_is_left_as_it_was(write):
     assert done.returncode == 1
     assert "was left as it was: a cell failed" in done.stderr and "ZeroDivisionError" in done.stderr
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "page.ipynb"]])
+def test_whether_all_or_some_are_meant_must_be_clear(arguments):
+    done = run(*arguments)
+    assert done.returncode == 2 and "give notebooks, or --all" in done.stderr
+
+
+def test_all_notebooks_are_those_of_the_book_whatever_their_names(tmp_path):
+    names = ["a b.ipynb", "c: d/$(e).ipynb", "_draft/two\nlines.ipynb", "build/-x.ipynb"]
+    others = [".ipynb_checkpoints/a.ipynb", ".hidden/a/b.ipynb", "a.md", "../outside.ipynb"]
+    for name in names + others:
+        (tmp_path / "book" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "book" / name).touch()
+    assert {path.relative_to(tmp_path / "book").as_posix() for path in all_notebooks(tmp_path)} == {*names}
 
 
 def test_a_missing_notebook_is_named():

