@@ -41,7 +41,7 @@ class LanguageModel:
     # The model may be moved or rounded after it was wrapped: these two look each time.
     @property
     def device(self) -> torch.device:
-        """Where token ids go in: with several GPUs, the device of the first layer."""
+        """Where token ids go in; with several GPUs, the device of the first layer."""
         import torch
 
         embedding = self.model.get_input_embeddings()
@@ -88,7 +88,7 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
     TypeError
         If `name` is neither text nor a path.
     ConnectionError, OSError
-        If the default model has to be fetched and cannot be, see :func:`nbhelpers.embedded.embedded_folder`.
+        If the default model has to be fetched and cannot be, see `nbhelpers.embedded.embedded_folder`.
 
     Notes
     -----
