@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal
@@ -112,17 +112,20 @@ def judge(
         return _checked((parse or parse_verdict)(reply, template.verdicts), template)
 
     if read == "text":
-        rounds = []
+        rounds, warned = [], set()
         for draw in range(draws):
             written = judge_model.write(chats, max_new_tokens, temperature, int(seed) + draw, progress)
             rounds.append([_parsed(template, reply, find) for reply in written])
+            warned |= {number for number, reply in enumerate(written) if reply.warned}
         verdicts = rounds[0] if draws == 1 else [_majority(template, of_one) for of_one in zip(*rounds, strict=True)]
-    elif read == "reasoned":
-        readings = judge_model.weigh_after_reasoning(chats, template.verdicts, max_new_tokens, find, progress)
-        verdicts = [_weighed(template, reading) for reading in readings]
     else:
-        verdicts = [_weighed(template, r) for r in judge_model.weigh(chats, template.verdicts, progress)]
-    _warn_of_problems(verdicts)
+        if read == "reasoned":
+            readings = judge_model.weigh_after_reasoning(chats, template.verdicts, max_new_tokens, find, progress)
+        else:
+            readings = judge_model.weigh(chats, template.verdicts, progress)
+        verdicts = [_weighed(template, reading) for reading in readings]
+        warned = {number for number, reading in enumerate(readings) if reading.warned}
+    _warn_of_problems(verdicts, warned)
     return verdicts
 
 
@@ -193,9 +196,9 @@ def _value(template: Template, verdict: str) -> float:
     return float(template.values[template.verdicts.index(verdict)])
 
 
-def _warn_of_problems(verdicts: Sequence[Verdict]) -> None:
-    """Once per call: how many items have no verdict for a reason, and the first of the reasons."""
-    without = [number for number, verdict in enumerate(verdicts) if verdict.problem is not None]
+def _warn_of_problems(verdicts: Sequence[Verdict], warned: Set[int]) -> None:
+    """Once per call: how many items have no verdict for a reason that nobody has reported yet, and the first reason."""
+    without = [number for number, verdict in enumerate(verdicts) if verdict.problem and number not in warned]
     if without:
         warn_caller(
             f"{len(without)} of {len(verdicts)} items got no verdict; the first is item {without[0]}: "

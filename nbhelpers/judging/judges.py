@@ -34,6 +34,7 @@ class Reading:
     outside: float | None = None
     reply: str | None = None
     problem: str | None = None
+    warned: bool = False  # the server's part of the package has already reported the problem
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Written:
 
     text: str | None
     problem: str | None = None
+    warned: bool = False
 
 
 class Judge(Protocol):
@@ -165,7 +167,7 @@ class ServedJudge:
         for reply in self._complete(chats, max_new_tokens, progress):
             place = None if reply.text is None else _last_mention(reply.text, find(reply.text))
             if place is None:
-                readings.append(Reading(reply=reply.text, problem=reply.problem))
+                readings.append(Reading(reply=reply.text, problem=reply.problem, warned=reply.text is None))
                 continue
             first = _token_at(reply, place)
             if first is None:
@@ -187,7 +189,7 @@ class ServedJudge:
             extra_body=self.extra_body,
             progress=progress,
         )
-        return [Written(reply.text, reply.problem) for reply in replies]
+        return [Written(reply.text, reply.problem, warned=reply.text is None) for reply in replies]
 
     def _complete(self, chats: Sequence[Chat], max_new_tokens: int, progress: bool) -> list[Reply]:
         alternatives = min(ALTERNATIVES, self.endpoint.top_logprobs_limit)
@@ -204,7 +206,7 @@ class ServedJudge:
 def _reading(reply: Reply, first: int, verdicts: Sequence[str], shown: str | None) -> Reading:
     """The verdicts' probabilities at token `first` of a server's reply."""
     if reply.text is None:
-        return Reading(problem=reply.problem)
+        return Reading(problem=reply.problem, warned=True)
     found = verdict_mass(
         reply.tokens[first:],
         reply.logprobs[first:],

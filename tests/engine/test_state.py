@@ -12,7 +12,7 @@ from cases import matches_the_oracle, random_requests
 from tiny_models import SIZE, make_model, make_tokenizer, model_of
 
 import nbhelpers as nb
-from nbhelpers.engine import attention, packed
+from nbhelpers.engine import attention, packed, verify
 
 
 @pytest.fixture
@@ -65,6 +65,30 @@ def test_what_is_put_on_a_model_after_a_first_scoring_counts(lm, change, what, e
     after = totals(lm, engine=engine)
     assert after == pytest.approx(expected, abs=1e-3), what
     assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 0.01, "the change must change something"
+
+
+class Adapted(torch.nn.Module):
+    """A layer with an adapter that is switched off by an attribute, as PEFT's are."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self._disable_adapters = layer, False
+
+    def forward(self, states):
+        return self.layer(states) if self._disable_adapters else self.layer(states) * 1.5
+
+
+def test_an_adapter_that_is_switched_off_and_on_is_noticed(lm, monkeypatch):
+    tried = []
+    original = verify._try_packing
+    monkeypatch.setattr(verify, "_try_packing", lambda *arguments: tried.append(1) or original(*arguments))
+    adapter = lm.model.model.layers[0].mlp.up_proj = Adapted(lm.model.model.layers[0].mlp.up_proj)
+    on = totals(lm)
+    adapter._disable_adapters = True
+    off = totals(lm)
+    adapter._disable_adapters = False
+    assert totals(lm) == pytest.approx(on, abs=1e-4) and max(abs(a - b) for a, b in zip(on, off, strict=True)) > 0.01
+    assert len(tried) == 3
 
 
 def test_a_default_dtype_of_the_caller_rounds_nothing(lm):

@@ -114,13 +114,14 @@ def test_more_outside_than_inside_is_no_verdict(ask):
 
 def test_one_refused_item_is_one_items(ask):
     refusal = completion(None, finish_reason="content_filter")
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="1 of 3 requests") as records:
         good, refused, other = ask(
             Template("{answer}", ("A", "B"), (1, 0)),
             {"x": [{"A": 0.9}, {".": 1.0}], "y": refusal, "z": [{"B": 0.9}, {".": 1.0}]},
         )
     assert (good.verdict, refused.verdict, other.verdict) == ("A", None, "B")
     assert "content_filter" in refused.problem
+    assert len(records) == 1 and records[0].filename == __file__
 
 
 def test_a_verdict_after_reasoning_is_read_where_it_is_stated(ask):
