@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import warnings
 
@@ -134,7 +135,7 @@ def raw_answer(rng):
     return lambda file: file.write(written)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("NBHELPERS_FUZZ", "1"))))
 def test_any_reply_is_a_reply_or_the_one_error(server, tmp_path, monkeypatch, seed):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     rng = random.Random(seed)
