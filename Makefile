@@ -62,7 +62,7 @@ _build/.jupyter_cache/.fresh: $(READY) FORCE
 
 # All tests but those that run a notebook, a browser, a site build, a server with a model, or a simulated Colab.
 check: model lint ## the checks to run while working, under 2 minutes: lint, conventions, the package's tests
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses="$$JOBS" \
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --dist worksteal --numprocesses="$$JOBS" \
 		-m "not (kernel or browser or site or server or colab or hub)" tests
 
 # One thread per process, so that computing tests use the time in which others wait for a browser or a server. The
