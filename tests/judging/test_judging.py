@@ -114,14 +114,14 @@ def test_a_verdict_is_the_token_with_which_a_reply_begins(chatty):
     template = Template("{answer} return?", ("the", "ret"), (1, 0))
     (verdict,) = judge(chatty, template, [{"answer": "Paris"}])
     prompt = chatty.tokenizer("<s>[user] Paris return? [reply]", add_special_tokens=False)["input_ids"]
-    logits = chatty.model(torch.tensor([prompt])).logits[0, -1].double()
-    ids = [chatty.tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("the", "ret")]
-    assert [chatty.tokenizer.convert_ids_to_tokens(i)[0][0] for i in ids] == ["▁", "▁"]
-    if all(len(i) == 1 for i in ids):
-        p = logits.softmax(-1)[[i[0] for i in ids]]
-        assert verdict.probabilities == pytest.approx((p / p.sum()).tolist(), abs=1e-4)
-    else:
-        assert verdict.probabilities is not None
+    totals = []
+    for word in ("the", "ret"):
+        ids = chatty.tokenizer(word, add_special_tokens=False)["input_ids"]
+        assert chatty.tokenizer.convert_ids_to_tokens(ids)[0].startswith("▁")
+        table = chatty.model(torch.tensor([prompt + ids])).logits[0].double().log_softmax(-1)
+        totals.append(sum(table[len(prompt) + k - 1, token].item() for k, token in enumerate(ids)))
+    yes, no = verdict.probabilities
+    assert math.log(yes / no) == pytest.approx(totals[0] - totals[1], abs=1e-3)
 
 
 def test_one_chat_has_one_rendering_for_all(chatty):
