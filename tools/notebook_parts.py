@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from types import EllipsisType
 
 from IPython.core.displayhook import DisplayHook
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 SKIP_TAGS = {"skip-execution", "nbval-skip"}
@@ -37,6 +39,15 @@ def tags(cell: NotebookNode) -> set[str]:
 def runs(cell: NotebookNode) -> bool:
     """Whether the kernel executes this code cell: it is neither empty nor skipped."""
     return bool(cell.source.strip()) and not tags(cell) >= SKIP_TAGS
+
+
+def trees(notebook: NotebookNode) -> list[tuple[int, ast.Module]]:
+    """Each code cell's number and syntax tree; cells that do not parse are left out."""
+    parsed = []
+    for number, cell in cells_of(notebook, "code"):
+        with suppress(SyntaxError):
+            parsed.append((number, ast.parse(TransformerManager().transform_cell(cell.source))))
+    return parsed
 
 
 def mime_types(cell: NotebookNode) -> set[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from IPython.core.inputtransformer2 import TransformerManager
+from loop_variables import used_after_loop
 from nbformat import NotebookNode
 from notebook_parts import (
     SKIP_TAGS,
@@ -28,10 +29,12 @@ from notebook_parts import (
     runs,
     section,
     tags,
+    trees,
 )
 
 MAX_LINES, MAX_WIDTH = 15, 79
 MIN_ALT = 20
+FOLDED = {"hide-input", "hide-cell", "remove-input"}
 MIN_QUESTIONS, MIN_CHOICES, MIN_EXERCISES = 3, 2, 3
 
 SHOWING_CALLS = {"print", "display", "plt.show"}
@@ -48,7 +51,11 @@ MYST_ONLY = {
 TENSOR_CALLS = {"torch.tensor", "torch.as_tensor", "torch.from_numpy", "torch.LongTensor"}
 GLANCE = "At a glance"
 GLANCE_ROWS = ("Time to read", "Time to run", "Hardware", "Needs", "After this page you can")
-CLOSING = ["Check yourself", "Exercises", "What we saw", "Further reading"]
+PROJECT = "In your project"
+PROJECT_PARTS = ("**What it costs.**", "**The line to report.**")
+MIN_STEPS, MAX_STEPS = 5, 8
+SHORT_ANSWER = "> **The short answer.** "
+CLOSING = [PROJECT, "Check yourself", "Exercises", "What we saw", "Further reading"]
 
 PARAGRAPH = re.compile(r"(?![#|<>`]|!\[|[-+*] )\S")
 HTML_ALT = re.compile(r"""\balt\s*=\s*["']\s*[^"'\s]""")
@@ -75,11 +82,7 @@ def notebook_format(notebook: NotebookNode) -> Findings:
 
 def on_device(notebook: NotebookNode) -> Findings:
     """A tensor that is handed to the model without the model's device fails as soon as that is a GPU."""
-    for number, cell in cells_of(notebook, "code"):
-        try:
-            tree = ast.parse(TransformerManager().transform_cell(cell.source))
-        except SyntaxError:
-            continue  # another rule reports it
+    for number, tree in trees(notebook):
         remedy = 'add `device=lm.device` or `.to(lm.device)`, or `device="cpu"` if the model never sees it'
         for call, placed in _tensor_calls(tree):
             if not placed:
@@ -100,6 +103,14 @@ def _tensor_calls(tree: ast.AST) -> Iterator[tuple[str, bool]]:
             name, keywords = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
             if name in TENSOR_CALLS or "return_tensors" in keywords:
                 yield name, "device" in keywords or id(node) in placed
+
+
+def loop_variables(notebook: NotebookNode) -> Findings:
+    """A name that a loop left behind sections ago means whatever came last; the reader has to scroll for it."""
+    cells = trees(notebook)
+    for (number, _), names in zip(cells, used_after_loop([tree for _, tree in cells]), strict=True):
+        for name in names:
+            yield number, f"uses the loop variable `{name}` after its loop; give the value a name of its own"
 
 
 def execution_order(notebook: NotebookNode) -> Findings:
@@ -169,6 +180,13 @@ def stable_outputs(notebook: NotebookNode) -> Findings:
                 yield number, f"output has {mark!r}; turn progress bars and colours off, then run it again"
 
 
+def plots_folded(notebook: NotebookNode) -> Findings:
+    """How a figure is drawn is nobody's question; who wants to know unfolds the cell."""
+    for number, cell in cells_of(notebook, "code"):
+        if "plt.show()" in cell.source and not tags(cell) & FOLDED:
+            yield number, "draws a figure in sight; add the tag hide-input, and compute what it shows in another cell"
+
+
 def code_size(notebook: NotebookNode) -> Findings:
     """A short cell holds one idea, and 79 characters fit the page without a scroll bar."""
     for number, cell in cells_of(notebook, "code"):
@@ -215,6 +233,8 @@ def opening(notebook: NotebookNode) -> Findings:
         yield 1, f"{title[:40]!r} follows the line {label}; it must be followed by `# Title`"
     elif not PARAGRAPH.match(hook):
         yield 1, f"{hook[:40]!r} follows the title; put a paragraph there that says why to read on"
+    elif not any(line.startswith(SHORT_ANSWER) for line in prose(source)):
+        yield 1, f"has no short answer; after the hook, write `{SHORT_ANSWER}` and what to do, avoid and report"
 
 
 def at_a_glance(notebook: NotebookNode) -> Findings:
@@ -247,8 +267,9 @@ def setup_cells(notebook: NotebookNode) -> Findings:
 def closing(notebook: NotebookNode) -> Findings:
     """Every page ends the same way, so that readers find the questions and the summary at once."""
     titles = level_two(notebook)
-    if titles[-4:] != CLOSING:
-        yield None, f"the last four level-2 headings are {titles[-4:]}; they must be {CLOSING}"
+    last = titles[-len(CLOSING) :]
+    if last != CLOSING:
+        yield None, f"the last level-2 headings are {last}; they must be {CLOSING}"
     for title in [GLANCE, *CLOSING]:
         if titles.count(title) > 1:
             yield None, f"'## {title}' stands {titles.count(title)} times; keep one"
@@ -276,6 +297,24 @@ def details_render(notebook: NotebookNode) -> Findings:
         for line, following in pairwise(lines):
             if "</summary>" in line and following.strip():
                 yield number, f"put a blank line after {line.strip()[:40]!r}, or what follows is shown raw"
+
+
+def in_your_project(notebook: NotebookNode) -> Findings:
+    """Readers come with data of their own: a recipe, a cell that carries it out, its cost, and a line to report."""
+    lines = section(notebook, PROJECT)
+    if not lines:
+        return  # `closing` reports it
+    start = lines[0][0]
+    steps = sum(bool(re.match(r"\d+\. ", line)) for _, line in lines)
+    if not MIN_STEPS <= steps <= MAX_STEPS:
+        yield start, f"'{PROJECT}' has {steps} steps; give {MIN_STEPS} to {MAX_STEPS}, as a list `1. `, `2. `"
+    inside = {number for number, _ in lines}
+    cells = [cell for number, cell in cells_of(notebook, "code") if number in inside]
+    if not any(runs(cell) and "print(" in cell.source for cell in cells):
+        yield start, f"'{PROJECT}' has no cell that runs and prints; follow the recipe on a small file, print its line"
+    for part in PROJECT_PARTS:
+        if not any(line.startswith(part) for _, line in lines):
+            yield start, f"'{PROJECT}' has no paragraph that starts with `{part}`"
 
 
 def check_yourself(notebook: NotebookNode) -> Findings:
@@ -309,7 +348,7 @@ def exercises(notebook: NotebookNode) -> Findings:
 
 
 RULES = (
-    notebook_format, execution_order, outputs_present, skipped_cells, nothing_ignored, stable_outputs,
-    code_size, on_device, plain_markdown, alt_text, opening, at_a_glance, setup_cells, closing, heading_levels,
-    details_render, check_yourself, exercises,
+    notebook_format, execution_order, outputs_present, skipped_cells, nothing_ignored, stable_outputs, code_size,
+    plots_folded, on_device, loop_variables, plain_markdown, alt_text, opening, at_a_glance, setup_cells, closing,
+    heading_levels, details_render, in_your_project, check_yourself, exercises,
 )  # fmt: skip

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 Mutation = Callable[[NotebookNode], None]
 
-FIRST = "(small_page)=\n# A small page\n\nThis is why you want to read on."
+FIRST = "(small_page)=\n# A small page\n\nThis is why you want to read on.\n\n> **The short answer.** Count twice."
 GLANCE = """## At a glance
 
 | | |
@@ -32,6 +32,8 @@ Right, **since** it is.
 
 Wrong.
 </details>"""
+RECIPE = "## In your project\n\n" + "".join(f"{step}. Measure.\n" for step in range(1, 6))
+COST = "**What it costs.** A minute.\n\n**The line to report.** Pi, to two digits."
 QUESTIONS = "## Check yourself\n" + "".join(f"\n**{number}. Is it so?**\n{CHOICES}\n" for number in (1, 2, 3))
 BIBLIOGRAPHY = """
 @article{brown2020, title = {GPT-3}, author = {Brown, Tom}, year = {2020}, url = {https://arxiv.org/abs/2005.14165}}
@@ -59,6 +61,7 @@ def code(source: str, *outputs: NotebookNode, tags: tuple[str, ...] = (), **meta
 def valid_notebook() -> NotebookNode:
     cells = [new_markdown_cell(FIRST), new_markdown_cell(GLANCE), code(COLAB, tags=("remove-cell",))]
     cells += [code("import math"), new_markdown_cell(CONTENT), code("print(math.pi)", printed())]
+    cells += [new_markdown_cell(RECIPE), code("print(3.14)", printed()), new_markdown_cell(COST)]
     cells += [new_markdown_cell(QUESTIONS), new_markdown_cell("## Exercises\n\nTry before you look.")]
     for number in (1, 2, 3):
         cells.append(new_markdown_cell(f"**{number}. Compute it.**"))
@@ -161,7 +164,8 @@ def no_outputs(notebook: NotebookNode) -> None:
         if cell.cell_type == "code":
             cell.update(outputs=[], source=cell.source.replace("print", "len"))
     notebook.cells[5].source = "pi = 3.14"
-    for number in (10, 12, 14):
+    notebook.cells[7].source = "def report():\n    print(3.14)"
+    for number in (13, 15, 17):
         notebook.cells[number - 1].source = "answer = 42"
 
 

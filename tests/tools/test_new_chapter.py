@@ -62,7 +62,7 @@ def test_a_new_page_keeps_every_convention(grown, page):
 def test_a_new_page_runs_and_shows_what_it_showed(grown, page):
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", f"{page}.ipynb"]
     done = subprocess.run(command, cwd=grown, capture_output=True, text=True)
-    assert done.returncode == 0 and "7 passed" in done.stdout, done.stdout[-2000:]
+    assert done.returncode == 0 and "8 passed" in done.stdout, done.stdout[-2000:]
 
 
 @pytest.mark.parametrize("command", [["check", "--no-cache", "book"], ["format", "--check", "--no-cache", "tools"]])

@@ -51,7 +51,7 @@ PROBLEMS = [
     (add_code("for i in [1]:\n    if i:\n        print(i)"), "no output", "print in blocks"),
     (add_code("with open('x') as f:\n    display(f)"), "no output", "display in a with"),
     (add_code("try:\n    f()\nexcept ValueError:\n    print(1)"), "no output", "print in a try"),
-    (add_code("import matplotlib.pyplot as plt\nplt.show()"), "no output", "a figure"),
+    (add_code("import matplotlib.pyplot as plt\nplt.show()", tags=("hide-input",)), "no output", "a figure"),
     (add_code("x = 1\nx"), "no output", "a last line with a value"),
     (add_code("math.sqrt(2)"), "no output", "a last line with a call that returns something"),
     (add_code("def f(:\n    pass"), "cell 7: does not parse (", "code that cannot run"),
@@ -76,13 +76,29 @@ PROBLEMS = [
     (output(printed("5 [00:01, 4.9it/s]")), "output has 'it/s]'", "a progress bar with a speed"),
     (output(printed(" 50%|#####     | 1/2")), "output has '%|'", "a progress bar"),
     (output(printed("\x1b[31mred")), r"output has '\x1b'", "colours of a terminal"),
-    # 7: size of code
+    # 7: size of code, and what is folded
+    (
+        add_code("plt.show()", figure(), mystnb={"image": {"alt": "A curve from 0 to 1."}}),
+        "cell 7: draws a figure in sight",
+        "code that only plots",
+    ),
     (add_code("x = 1\n" * 16), "cell 7: has 16 lines, over 15", "more than one idea"),
     (add_code(LONG), "line 1 has 80 characters, over 79", "a scroll bar"),
     # 8: tensors on the model's device
     (add_code("x = torch.tensor([[1]])"), "cell 7: makes a tensor with `torch.tensor` and names no", "fails on a GPU"),
     (add_code("x = f(torch.tensor(ids).cpu())"), "makes a tensor with `torch.tensor`", "inside another call"),
     (add_code("def f(t):\n    return lm.tokenizer(t, return_tensors='pt')"), "`lm.tokenizer`", "inside a function"),
+    # 9: one name, one meaning
+    (add_code("for i in [1]:\n    x = i\ny = i"), "cell 7: uses the loop variable `i` after its loop", "in its cell"),
+    (
+        both(add_code("y = i"), add_code("for i in [1]:\n    x = i")),
+        "cell 8: uses the loop variable `i`",
+        "sections on",
+    ),
+    (add_code("for a, (b, c) in z:\n    pass\ny = [c for q in z]"), "variable `c`", "part of a target, in a list"),
+    (add_code("for i in [1]:\n    pass\n\n\ndef f(x):\n    return x + i"), "variable `i`", "in a function"),
+    (add_code("for i in [1]:\n    pass\ni += 1"), "variable `i`", "used and bound in one"),
+    (add_code("while True:\n    for i in [1]:\n        break\n    x = i"), "variable `i`", "in a loop inside a loop"),
     # 9: plain Markdown
     (add_text(":::{include} page.md"), "a `:::` fence", "shown raw by Colab"),
     (add_text("```{note}\nHi\n```"), "a fence with a {directive}", "shown as code by Colab"),
@@ -92,7 +108,7 @@ PROBLEMS = [
     (add_text("(second)=\nText"), "a (label)= line", "only the page has a label"),
     (add_text("% to do\n\nText"), "a `%` comment line", "shown raw by Colab"),
     # 9: alt text
-    (add_code("plt.show()", figure()), "image lacks alt text", "no alt text"),
+    (add_code("plt.show()", figure(), tags=("hide-input",)), "image lacks alt text", "no alt text"),
     (add_code("x", figure("image/svg+xml"), mystnb={"image": {"alt": "A plot"}}), "lacks alt", "too short"),
     (add_text("![](data/tiny.jsonl)"), "'![](' has no alt text", "an image in Markdown"),
     (add_text('<img src="data/tiny.jsonl" alt="">'), "has no alt text", "an image in HTML, empty alt"),
@@ -103,14 +119,15 @@ PROBLEMS = [
     (edit("# A small page", "A small page\n\n# Late"), "followed by `# Title`", "text before the title"),
     (edit("This is why you want to read on.", ""), "put a paragraph there", "no hook"),
     (edit("This is why", "- This is why"), "put a paragraph there", "a list is no hook"),
+    (edit("> **The short answer.**", "**In short.**"), "cell 1: has no short answer", "two minutes must be enough"),
     (edit("## At a glance", "## Overview"), "first level-2 heading must be '## At a glance'", "no table"),
     (edit("**Hardware**", "**Machine**"), "cell 2: the 'At a glance' table has no row 'Hardware'", "no row"),
     (move(3, 2), "cell 2: code stands before the 'At a glance' table", "the table comes too late"),
     (both(edit("    print", "    #"), set_tags(3)), "must be the Colab set-up", "the site would show it"),
     (edit("google.colab", "colab"), "must be the Colab set-up", "does nothing on Colab"),
     (edit("import math", "x = 1"), "cell 4: the second code cell must hold the imports", "no imports"),
-    (edit("## What we saw", "## Summary"), "they must be ['Check yourself'", "another name"),
-    (move(16, 15), "they must be ['Check yourself'", "another order"),
+    (edit("## What we saw", "## Summary"), "they must be ['In your project'", "another name"),
+    (move(19, 18), "they must be ['In your project'", "another order"),
     (add_text("## Exercises\n\nMore."), "'## Exercises' stands 2 times", "one too many"),
     (add_text("# Another title"), "has 2 level-1 headings", "two titles"),
     (add_text("#### Too deep"), "heading 'Too deep' jumps from level 2 to 4", "a level is left out"),
@@ -120,9 +137,15 @@ PROBLEMS = [
     (edit("<summary>No</summary>", "No"), "has 1 <details> with <summary>", "a choice without summary"),
     (edit("</details>", ""), "has 6 <details> but 5 </details>", "the rest of the page would fold"),
     (edit("<summary>No</summary>\n", "<summary>No</summary>"), "put a blank line after", "shown raw"),
-    # 12: exercises
+    # 12: in your project
+    (edit("5. Measure.\n", ""), "cell 7: 'In your project' has 4 steps; give 5 to 8", "a recipe cut short"),
+    (edit("5. Measure.", "5. Measure.\n" * 5), "has 9 steps", "nobody follows nine"),
+    (edit("print(3.14)", "x = 3.14"), "'In your project' has no cell that runs and prints", "nothing to copy"),
+    (edit("**What it costs.**", "It costs."), "no paragraph that starts with `**What it costs.**`", "the bill"),
+    (edit("**The line to report.**", "Report"), "starts with `**The line to report.**`", "what to write down"),
+    # 13: exercises
     (edit("**3. Compute", "**Compute"), "has 2 of 3 exercises", "too few exercises"),
-    (set_tags(12), "cell 11: '**2. Compute it.**' has no code cell tagged hide-cell", "not folded"),
+    (set_tags(15), "cell 14: '**2. Compute it.**' has no code cell tagged hide-cell", "not folded"),
 ]
 
 # (what is changed, why it is no problem)
@@ -144,6 +167,13 @@ FINE = [
     (add_code("x = torch.tensor([1]).to(lm.device)"), "moved at once"),
     (add_code("x = lm.tokenizer('a', return_tensors='pt').input_ids.to(lm.device)"), "moved at the end"),
     (add_code("x = lm.tokenizer('a', return_tensors='pt').input_ids\ny = lm.model(x.to(lm.device))"), "moved later"),
+    (add_code("for i in [1]:\n    x = i\nfor i in [2]:\n    x = i\ni = 3\ny = i"), "bound again before it is used"),
+    (add_code("for i in [1]:\n    x = i\ny = [i for i in z]\ndef f(i):\n    return i"), "another scope's name"),
+    (add_code("for math in [1]:\n    pass\nimport math\ny = math"), "a module of that name"),
+    (
+        add_code("plt.show()", figure(), tags=("hide-cell",), mystnb={"image": {"alt": "A curve from 0 to 1."}}),
+        "folded",
+    ),
     (add_code("x = 1\n" * 15), "15 lines"),
     (add_code(LONG[:-1]), "79 characters"),
     (add_text("```python\n+++\n% x\n:::\n# no heading\n[x](none.md)\n```"), "fenced code may hold anything"),
