@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from tqdm import tqdm
 
@@ -44,18 +44,51 @@ class Generation:
         return math.fsum(self.logprobs)
 
 
+@overload
 def generate(
     lm: LanguageModel,
     prompts: Iterable[str | Chat],
     max_new_tokens: int,
     *,
+    samples: None = None,
     temperature: float = 0.0,
     seed: int = 0,
     stop: str | Sequence[str] = (),
     chat_template_kwargs: Mapping[str, Any] | None = None,
     token_budget: int | None = None,
     progress: bool = False,
-) -> list[Generation]:
+) -> list[Generation]: ...
+
+
+@overload
+def generate(
+    lm: LanguageModel,
+    prompts: Iterable[str | Chat],
+    max_new_tokens: int,
+    *,
+    samples: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: str | Sequence[str] = (),
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> list[list[Generation]]: ...
+
+
+def generate(
+    lm: LanguageModel,
+    prompts: Iterable[str | Chat],
+    max_new_tokens: int,
+    *,
+    samples: int | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop: str | Sequence[str] = (),
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> list[Generation] | list[list[Generation]]:
     """Let the model continue each prompt, or reply to each chat.
 
     Parameters
@@ -66,11 +99,14 @@ def generate(
         the tokenizer's chat template renders it, up to where the reply begins.
     max_new_tokens : int
         How many tokens to write at most, 1 or more.
+    samples : int, optional
+        How many texts to draw for each prompt, at a temperature above 0. The prompt is read once for all of them (in
+        one batch), where a trial on this model has given the same numbers.
     temperature : float
         0 takes the most likely token each time. A positive number divides the logits, and a token is sampled.
     seed : int
-        For sampling. Each prompt has its own random numbers, made from the seed and its index, so that neither the
-        other prompts nor the batches change what is sampled for it.
+        For sampling. Each sample of each prompt has its own random numbers, made from the seed and its index, so that
+        neither the other prompts, nor how many samples are drawn, nor the batches change what is sampled for it.
     stop : str or sequence of str
         Generation stops when the text contains one of these, and the text ends before it.
     chat_template_kwargs : mapping, optional
@@ -82,7 +118,7 @@ def generate(
 
     Returns
     -------
-    list of Generation
+    list of Generation, or with `samples` a list of such lists
         In the order of the prompts. A batch is computed in another order than a single prompt, so logits differ by
         rounding: where two tokens are almost equally likely, greedy texts may diverge.
 
@@ -91,9 +127,9 @@ def generate(
     TypeError
         If `prompts` is a single string, or an item is neither a string nor a list of messages.
     ValueError
-        If a number is out of range, a stop string or a chat is empty, the tokenizer has no chat template, prompt and
-        new tokens are longer than the model's context, a token has no row in the model, the model is not causal, or it
-        returns NaN.
+        If a number is out of range, several samples are asked for at temperature 0, a stop string or a chat is empty,
+        the tokenizer has no chat template, prompt and new tokens are longer than the model's context, a token has no
+        row in the model, the model is not causal, or it returns NaN.
 
     Notes
     -----
@@ -102,20 +138,22 @@ def generate(
     none.
     Used in the chapters "BLEU" and "ROUGE".
     """
-    stops = check_sampling(max_new_tokens, temperature, seed, stop)
+    stops = check_sampling(max_new_tokens, temperature, seed, stop, samples)
+    copies = int(samples or 1)
     rows = _encode_prompts(lm, prompts, max_new_tokens, chat_template_kwargs)
     ends = _end_tokens(lm)
 
     def is_end(written: list[int]) -> bool:
         return written[-1] in ends or (bool(stops) and any(s in tokens_text(lm, written) for s in stops))
 
-    with tqdm(total=len(rows), disable=not progress) as bar:
+    with tqdm(total=len(rows) * copies, disable=not progress) as bar:
         written = continue_prompts(
             lm,
             rows,
             int(max_new_tokens),
             temperature=float(temperature),
-            generators=[generator_of(seed, i) for i in range(len(rows))],
+            generators=[generator_of(seed, i, sample) for i in range(len(rows)) for sample in range(copies)],
+            samples=copies,
             pad=ends[0] if ends else 0,
             is_end=is_end,
             token_budget=token_budget,
@@ -126,7 +164,9 @@ def generate(
         ids = found.token_ids[:-1] if found.token_ids[-1] in ends else found.token_ids
         text = before_stop(tokens_text(lm, ids), stops)
         results.append(Generation(text, found.token_ids, found.logprobs, "stop" if found.ended else "length"))
-    return results
+    if samples is None:
+        return results
+    return [results[first : first + copies] for first in range(0, len(results), copies)]
 
 
 def _end_tokens(lm: LanguageModel) -> list[int]:

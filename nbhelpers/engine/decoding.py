@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..models import LanguageModel
 from .batches import group_by_length
 from .capabilities import separable_head
-from .padding import continued_together, generate_padded
+from .padding import continued_together, generate_padded, reads_once
 from .precision import exact_inference
 
 if TYPE_CHECKING:
@@ -46,33 +46,54 @@ def continue_prompts(
     generators: Sequence[np.random.Generator],
     pad: int,
     is_end: Callable[[list[int]], bool],
+    samples: int = 1,
     token_budget: int | None = None,
-    advance: Callable[[int], Any] = lambda prompts: None,
+    advance: Callable[[int], Any] = lambda rows: None,
 ) -> list[Continuation]:
-    """Continue each prompt by at most `max_new_tokens` tokens.
+    """Continue each prompt `samples` times by at most `max_new_tokens` tokens; a prompt's samples stand together.
+
+    Where the model allows it, a prompt is read once for all of its samples in a batch.
 
     Parameters
     ----------
     temperature : float
-        0 takes the most likely token. Otherwise logits are divided by it and prompt i samples with generators[i].
+        0 takes the most likely token. Otherwise logits are divided by it, and each result has a generator of its own.
     pad : int
         Written where nothing is: before shorter prompts and after finished texts.
     is_end : callable
         From the tokens written so far to whether the text ends with them.
     advance : callable
-        Told how many prompts each batch has finished.
+        Told how many results each batch has brought.
     """
     separable_head(lm.model)  # refuses a model that is not causal
     budget = token_budget or (4_096 if lm.device.type == "cpu" else 65_536)
-    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
+    longest = max((len(prompt) + max_new_tokens for prompt in prompts), default=1)
     results: dict[int, Continuation] = {}
     with exact_inference(lm.device):
-        for batch in _batches(lm, lengths, budget):
-            sampled = [generators[i] for i in batch] if temperature > 0 else []
-            found = _continue_batch(lm, [prompts[i] for i in batch], max_new_tokens, temperature, sampled, pad, is_end)
-            results.update(zip(batch, found, strict=True))
-            advance(len(batch))
-    return [results[i] for i in range(len(prompts))]
+        copies = min(samples, max(1, budget // longest)) if samples > 1 and reads_once(lm) else 1
+        for size, firsts in _blocks(samples, copies):
+            # A job continues one prompt `size` times: these rows of the results.
+            jobs = [
+                range(i * samples + first, i * samples + first + size) for i in range(len(prompts)) for first in firsts
+            ]
+            read = [prompts[job[0] // samples] for job in jobs]
+            for batch in _batches(lm, [len(prompt) + max_new_tokens for prompt in read], budget // size):
+                rows = [row for job in batch for row in jobs[job]]
+                drawn = [generators[row] for row in rows] if temperature > 0 else []
+                found = _continue_batch(
+                    lm, [read[job] for job in batch], max_new_tokens, temperature, drawn, pad, is_end, size
+                )
+                results.update(zip(rows, found, strict=True))
+                advance(len(rows))
+    return [results[row] for row in range(len(prompts) * samples)]
+
+
+def _blocks(samples: int, size: int) -> Iterator[tuple[int, range]]:
+    """Cut `samples` into blocks of one size and a smaller one: each size, and the first sample of its blocks."""
+    whole = samples - samples % size
+    yield size, range(0, whole, size)
+    if whole < samples:
+        yield samples - whole, range(whole, samples, size)
 
 
 def _batches(lm: LanguageModel, lengths: Sequence[int], budget: int) -> Iterable[list[int]]:
@@ -92,11 +113,12 @@ def _continue_batch(
     generators: Sequence[np.random.Generator],
     pad: int,
     is_end: Callable[[list[int]], bool],
+    samples: int,
 ) -> list[Continuation]:
-
-    written: list[list[int]] = [[] for _ in prompts]
-    nats: list[list[float]] = [[] for _ in prompts]
-    ended = [False] * len(prompts)
+    rows = len(prompts) * samples
+    written: list[list[int]] = [[] for _ in range(rows)]
+    nats: list[list[float]] = [[] for _ in range(rows)]
+    ended = [False] * rows
 
     def choose(logits: torch.Tensor) -> torch.Tensor:
         if not logits.isfinite().any(-1).all() or logits.isnan().any():
@@ -113,7 +135,7 @@ def _continue_batch(
                 ended[row] = is_end(written[row])
         return tokens
 
-    generate_padded(lm, prompts, max_new_tokens, pad, choose, lambda: ended)
+    generate_padded(lm, prompts, max_new_tokens, pad, choose, lambda: ended, samples)
     return [
         Continuation(tuple(ids), tuple(logprobs), done)
         for ids, logprobs, done in zip(written, nats, ended, strict=True)

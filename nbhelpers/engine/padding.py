@@ -1,4 +1,7 @@
-"""Which prompts a model can continue together: any, padded on the left; those of one length; or none."""
+"""Which prompts a model can continue together: any, padded on the left; those of one length; or none.
+
+And whether it can read a prompt once and continue it several times.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ Together = Literal["any", "of one length", "none"]
 SHORT, LONG, STEPS = 5, 11, 3
 
 _FOUND: WeakKeyDictionary[Any, tuple[Fingerprint, Together]] = WeakKeyDictionary()
+_READS_ONCE: WeakKeyDictionary[Any, tuple[Fingerprint, bool]] = WeakKeyDictionary()
 
 
 def continued_together(lm: LanguageModel) -> Together:
@@ -38,39 +42,68 @@ def continued_together(lm: LanguageModel) -> Together:
     return found
 
 
+def reads_once(lm: LanguageModel) -> bool:
+    """Whether a model continues copies of a prompt's cache as it continues copies of the prompt.
+
+    Tested once per model, and again when it changes. Some models have no cache, or one that cannot be copied.
+    """
+    current = fingerprint(lm.model)
+    known, found = _READS_ONCE.get(lm.model, ((), False))
+    if known != current:
+        found = _same_as_alone(lm, *_trial_prompts(lm), samples=2)
+        _READS_ONCE[lm.model] = current, found
+    return found
+
+
 def _try_together(lm: LanguageModel) -> Together:
-    vocabulary = len(lm.model.get_input_embeddings().weight)
-    short, long, written = ((np.arange(n) * 7 + 11) % vocabulary for n in (SHORT, LONG, STEPS))
-    alone = _log_probabilities_along(lm, [short], written)
-    likely = alone > -20  # further down, rounding is all there is
-
-    def same_beside(other: np.ndarray) -> bool:
-        try:
-            together = _log_probabilities_along(lm, [short, other], written)
-        except UNREADABLE as error:
-            if is_out_of_memory(error):
-                raise
-            return False
-        return within_rounding((alone - together).abs()[likely], lm.model)
-
-    if same_beside(long):
+    short, long = _trial_prompts(lm)
+    if _same_as_alone(lm, short, long):
         return "any"
-    return "of one length" if same_beside(long[-SHORT:]) else "none"
+    return "of one length" if _same_as_alone(lm, short, long[-SHORT:]) else "none"
 
 
-def _log_probabilities_along(lm: LanguageModel, prompts: Sequence[np.ndarray], written: np.ndarray) -> torch.Tensor:
-    """Log-probabilities (steps, vocabulary) of the first prompt's next tokens while the `written` ones are forced."""
+def _trial_prompts(lm: LanguageModel) -> list[np.ndarray]:
+    vocabulary = len(lm.model.get_input_embeddings().weight)
+    return [(np.arange(n) * 7 + 11) % vocabulary for n in (SHORT, LONG)]
+
+
+def _same_as_alone(lm: LanguageModel, prompt: np.ndarray, other: np.ndarray, samples: int = 1) -> bool:
+    """Whether the prompt, or each copy of it, is continued beside the other prompt as it is alone."""
+    alone = [_log_probabilities_along(lm, [prompt], way=way)[0] for way in range(samples)]
+    prompts = [prompt] if samples > 1 and continued_together(lm) != "any" else [prompt, other]
+    try:
+        together = _log_probabilities_along(lm, prompts, samples)[:samples]
+    except UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    for one, row in zip(alone, together, strict=True):  # (steps, vocabulary)
+        likely = one > -20  # further down, rounding is all there is
+        if not within_rounding((one - row).abs()[likely], lm.model):
+            return False
+    return True
+
+
+def _log_probabilities_along(
+    lm: LanguageModel, prompts: Sequence[np.ndarray], samples: int = 1, way: int = 0
+) -> torch.Tensor:
+    """Log-probabilities (rows, steps, vocabulary) of the next tokens while given ones are forced.
+
+    The copies of a prompt go different ways, so that they cannot share a state unnoticed: copy i goes way i.
+    """
     import torch
 
+    vocabulary = len(lm.model.get_input_embeddings().weight)
     steps: list[torch.Tensor] = []
 
     def force(logits: torch.Tensor) -> torch.Tensor:
-        token = torch.full((len(logits),), int(written[len(steps)]), device=logits.device)
-        steps.append(logits[0].log_softmax(-1))
-        return token
+        ways = torch.arange(len(logits), device=logits.device) % samples + way
+        tokens = (len(steps) * 7 + 11 + ways) % vocabulary
+        steps.append(logits.log_softmax(-1))
+        return tokens
 
-    generate_padded(lm, prompts, len(written), 0, force, lambda: [False] * len(prompts))
-    return torch.stack(steps)
+    generate_padded(lm, prompts, STEPS, 0, force, lambda: [False] * len(prompts) * samples, samples)
+    return torch.stack(steps, dim=1)
 
 
 def generate_padded(
@@ -80,8 +113,12 @@ def generate_padded(
     pad: int,
     choose: Callable[[torch.Tensor], torch.Tensor],
     finished: Callable[[], Sequence[bool]],
+    samples: int = 1,
 ) -> None:
     """Run the model's own `generate` over prompts padded on the left, so that all continue at the same position.
+
+    Each prompt is continued `samples` times. All but its last token is read once, and its cache copied: the rows of a
+    batch are the copies of prompt 0, then those of prompt 1, and so on.
 
     `choose` gets the logits (batch, vocabulary) of each step, in float32, and returns the tokens (batch,) to write.
     `finished` says after each step which rows are done.
@@ -90,8 +127,10 @@ def generate_padded(
     from transformers import GenerationConfig
 
     length = max(map(len, prompts))
-    rows = [[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts]
+    padded = [[pad] * (length - len(prompt)) + list(prompt) for prompt in prompts]
     shown = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    rows = torch.tensor(padded, device=lm.device)  # (prompts, positions)
+    mask = torch.tensor(shown, device=lm.device)
 
     def process(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         # `generate` takes the argmax of what it gets back: the token chosen here.
@@ -103,12 +142,18 @@ def generate_padded(
     # A second view of the same modules, with plain settings: `generate` mixes a model's own settings into any that it
     # is given, and changing them on the model itself would show in other threads, and for good after an interruption.
     plain = copy.copy(lm.model)
-    plain.generation_config = GenerationConfig(do_sample=False, use_cache=True)
+    plain.generation_config = GenerationConfig(do_sample=False, use_cache=True, pad_token_id=pad)
+    cache = {}
+    if samples > 1 and length > 1:
+        # The token that this writes is not in its cache, and is thrown away.
+        read = plain.generate(rows[:, :-1], attention_mask=mask[:, :-1], max_new_tokens=1, return_dict_in_generate=True)
+        read.past_key_values.batch_repeat_interleave(samples)
+        cache = {"past_key_values": read.past_key_values}
     plain.generate(
-        torch.tensor(rows, device=lm.device),  # (batch, positions)
-        attention_mask=torch.tensor(shown, device=lm.device),
+        rows.repeat_interleave(samples, dim=0),  # (prompts * samples, positions)
+        attention_mask=mask.repeat_interleave(samples, dim=0),
         max_new_tokens=max_new_tokens,
-        pad_token_id=pad,
         logits_processor=[process],
         stopping_criteria=[stop],
+        **cache,
     )
