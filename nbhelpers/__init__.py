@@ -15,7 +15,7 @@ pyproject.toml hold it to that.
 """
 
 from .generation import Generation, generate
-from .judging import PairVerdict, Template, Verdict, judge, judge_pairs, parse_verdict
+from .judging import JudgeAudit, PairVerdict, Template, Verdict, judge, judge_audit, judge_pairs, parse_verdict
 from .models import LanguageModel, load_model, wrap_model
 from .perplexity import Perplexity, perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
@@ -45,6 +45,7 @@ __all__ = [
     "Endpoint",
     "Generation",
     "Interval",
+    "JudgeAudit",
     "LanguageModel",
     "PairVerdict",
     "Perplexity",
@@ -62,6 +63,7 @@ __all__ = [
     "generate",
     "items_needed",
     "judge",
+    "judge_audit",
     "judge_pairs",
     "krippendorff_alpha",
     "load_model",
