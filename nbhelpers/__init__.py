@@ -10,7 +10,8 @@ them. The book "Evaluating Language Models" explains the ideas behind each funct
 From the bottom up: `embedded` brings the default model, `loading` and `models` load any; `engine` turns token ids into
 log-probabilities; `tokens`, `chats`, `prompts` and `boundary` turn text into ids; `scoring`, `perplexity` and
 `generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `plots` draws.
-`statistics` says how sure a number is, and stands apart. Each module imports only from those below it; the contracts in
+`statistics` says how sure a number is, and `sandbox` runs
+programs that a model wrote; both stand apart. Each module imports only from those below it; the contracts in
 pyproject.toml hold it to that.
 """
 
@@ -19,6 +20,7 @@ from .judging import JudgeAudit, PairVerdict, Template, Verdict, judge, judge_au
 from .models import LanguageModel, load_model, wrap_model
 from .perplexity import Perplexity, perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
+from .sandbox import ProgramRun, run_program
 from .scoring import AnswerScore, TokenScore, score_answers, token_scores
 from .servers import Endpoint, Reply, complete
 from .statistics import (
@@ -49,6 +51,7 @@ __all__ = [
     "LanguageModel",
     "PairVerdict",
     "Perplexity",
+    "ProgramRun",
     "Ratings",
     "Reply",
     "Template",
@@ -74,6 +77,7 @@ __all__ = [
     "perplexity",
     "prediction_powered_mean",
     "rogan_gladen",
+    "run_program",
     "score_answers",
     "token_heatmap",
     "token_scores",
