@@ -145,6 +145,23 @@ def test_clusters_widen_the_interval(scripted):
     assert thrice.high - thrice.low > 1.5 * (alone.high - alone.low)
 
 
+def test_a_cluster_that_is_not_read_is_no_cluster(scripted):
+    """The judge is silent about the fifth of 12 questions, each asked twice: 11 clusters are left."""
+    taste = {d["first"]: 0.3 + 0.05 * number for number, d in enumerate(BARE)}
+
+    def first(shown):
+        answer = next(answer for answer in taste if answer in shown.answers)
+        return None if answer == BARE[4]["first"] else taste[answer]
+
+    question = [d["question"] for d in BARE * 2]
+    with pytest.warns(UserWarning, match="got no verdict"):
+        place = judge_audit(scripted(first), BARE * 2, padding=None, clusters=question).biases[0]
+    left = [(p, q) for p, q in zip([*taste.values()] * 2, question, strict=True) if q != BARE[4]["question"]]
+    by_hand = nb.mean_interval(*zip(*left, strict=True))
+    assert (place.n, place.unread) == (22, 2)
+    assert (place.preference.low, place.preference.high) == pytest.approx((by_hand.low, by_hand.high))
+
+
 def test_a_judge_that_never_varies_still_has_an_interval(scripted):
     place, letter, *_ = judge_audit(scripted(lambda s: 1.0), BARE).biases
     wilson = nb.wilson_interval(12, 12)
