@@ -9,12 +9,23 @@ them. The book "Evaluating Language Models" explains the ideas behind each funct
 
 From the bottom up: `embedded` brings the default model, `loading` and `models` load any; `engine` turns token ids into
 log-probabilities; `tokens`, `chats`, `prompts` and `boundary` turn text into ids; `scoring`, `perplexity` and
-`generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `plots` draws.
+`generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `checking`
+says whether an answer is right where a program can; `plots` draws.
 `statistics` says how sure a number is, and `sandbox` runs
 programs that a model wrote; both stand apart. Each module imports only from those below it; the contracts in
 pyproject.toml hold it to that.
 """
 
+from .checking import (
+    ChoiceRead,
+    NumberRead,
+    exact_match,
+    extract_choice,
+    extract_number,
+    normalise_answer,
+    same_expressions,
+    token_f1,
+)
 from .generation import Generation, generate
 from .judging import JudgeAudit, PairVerdict, Template, Verdict, judge, judge_audit, judge_pairs, parse_verdict
 from .models import LanguageModel, load_model, wrap_model
@@ -24,10 +35,15 @@ from .sandbox import ProgramRun, run_program
 from .scoring import AnswerScore, TokenScore, score_answers, token_scores
 from .servers import Endpoint, Reply, complete
 from .statistics import (
+    BrierDecomposition,
+    CalibrationError,
     Interval,
     Ratings,
+    RiskCoverage,
     adjusted_p_values,
     bradley_terry,
+    brier_decomposition,
+    calibration_error,
     cohen_kappa,
     flip_rate,
     items_needed,
@@ -35,7 +51,10 @@ from .statistics import (
     mcnemar,
     mean_interval,
     paired_difference,
+    pass_at_k,
+    pass_hat_k,
     prediction_powered_mean,
+    risk_coverage,
     rogan_gladen,
     wilson_interval,
 )
@@ -44,24 +63,34 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnswerScore",
+    "BrierDecomposition",
+    "CalibrationError",
+    "ChoiceRead",
     "Endpoint",
     "Generation",
     "Interval",
     "JudgeAudit",
     "LanguageModel",
+    "NumberRead",
     "PairVerdict",
     "Perplexity",
     "ProgramRun",
     "Ratings",
     "Reply",
+    "RiskCoverage",
     "Template",
     "TokenHeatmap",
     "TokenScore",
     "Verdict",
     "adjusted_p_values",
     "bradley_terry",
+    "brier_decomposition",
+    "calibration_error",
     "cohen_kappa",
     "complete",
+    "exact_match",
+    "extract_choice",
+    "extract_number",
     "flip_rate",
     "generate",
     "items_needed",
@@ -72,13 +101,19 @@ __all__ = [
     "load_model",
     "mcnemar",
     "mean_interval",
+    "normalise_answer",
     "paired_difference",
     "parse_verdict",
+    "pass_at_k",
+    "pass_hat_k",
     "perplexity",
     "prediction_powered_mean",
+    "risk_coverage",
     "rogan_gladen",
     "run_program",
+    "same_expressions",
     "score_answers",
+    "token_f1",
     "token_heatmap",
     "token_scores",
     "use_house_style",

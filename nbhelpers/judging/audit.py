@@ -119,7 +119,7 @@ class JudgeAudit:
 def judge_audit(
     lm: LanguageModel | Endpoint,
     items: Iterable[Item],
-    templates: Template | Sequence[Template] = PAIR_FORMS,
+    templates: Template | Sequence[Template] | None = None,
     *,
     padding: str | None = PADDING,
     clusters: Iterable[Hashable] | None = None,
@@ -135,13 +135,13 @@ def judge_audit(
         At least 10, better 50, with what the templates ask for: for the default ones `question`, `first` and `second`.
         For self-preference each also has `own`, an answer of the judge, and `other`, somebody else's answer of about
         the same quality and length.
-    templates : Template or sequence of Template
-        One question in several forms. Place and label can be told apart if each label stands first in half of the
-        forms, and so can the label that is named first in the closing question if it is the first place's in half of
-        both. By default the four forms of `PAIR`. With one template alone, its name says what is confounded.
+    templates : Template or sequence of Template, optional
+        One question in several forms. Place, label, and being named first in the closing question can be told apart if
+        each combination of them occurs equally often, as in `judging.PAIR_FORMS`, the default: four forms of `PAIR`.
+        What the forms cannot tell apart shares a name; with one template alone, that is everything.
     padding : str or None
-        A text with ``{answer}`` in it that adds words and no content. The padded `first` is compared with `first`
-        itself. None leaves length out.
+        A text with ``{answer}`` in it that adds words and no content, by default `judging.PADDING`. The padded `first`
+        is compared with `first` itself. None leaves length out.
     clusters : iterable of labels, optional
         The group of each item, if several belong together: the question of an answer. Without it, items are taken for
         independent. The verdicts on one item are always averaged first: they count as one.
@@ -174,6 +174,8 @@ def judge_audit(
     Position, verbosity and self-enhancement bias: Zheng et al. (2023, arXiv 2306.05685); self-preference: Panickssery
     et al. (2024, arXiv 2404.13076). Derived in the chapter "Biases of a Judge".
     """
+    if templates is None:
+        templates = PAIR_FORMS
     templates = [templates] if isinstance(templates, Template) else list(templates)
     effects = _effects(templates)
     items = list(items)

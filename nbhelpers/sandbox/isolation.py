@@ -50,7 +50,9 @@ def isolation() -> Isolation:
     -------
     "namespaces"
         Linux, through util-linux's ``unshare``: no network, no files but the interpreter's and the system's libraries
-        (read-only), no other process in sight, no privileges, nothing left at the end.
+        (read-only), no other process in sight, no privileges, no file or process left at the end. Two things of the
+        kernel are not shut off: sockets from a virtual machine to its host (AF_VSOCK) and, if you are root, its store
+        of keys, where a program can leave a few kilobytes for a later one.
     "bubblewrap"
         The same through ``bwrap``, where it is installed and ``unshare`` is not allowed.
     "process"
@@ -85,13 +87,14 @@ def isolated(kind: Isolation) -> Iterator[tuple[list[str], str]]:
 
 def _namespaces(folder: str) -> list[str]:
     is_root = os.geteuid() == 0
-    spaces = ["--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
-    user = [] if is_root else ["--user", "--map-root-user"]
+    spaces = [_tool("unshare"), "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--"]
+    user = [] if is_root else [_tool("unshare"), "--user", "--map-root-user", "--"]
+    with_us = [_tool("setpriv"), "--pdeathsig=KILL", "--"]  # if this process is killed, so is what it has started
     drop = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig=KILL"]
     if is_root:
         drop += [f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
     new_root = ["/bin/sh", "-c", _NEW_ROOT, "sh", folder, *_visible(), "/dev/null", "--"]
-    return [_tool("unshare"), *spaces, *user, "--", *new_root, _tool("setpriv"), *drop, "--"]
+    return [*user, *with_us, *spaces, *new_root, _tool("setpriv"), *drop, "--"]
 
 
 def _bubblewrap() -> list[str]:

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 
-from plain_data import from_json, limit, receive, send, to_json
+from .plain_data import from_json, limit, receive, send, to_json
 
 
 def main(requests, replies, seconds, megabytes):
@@ -30,7 +30,7 @@ def main(requests, replies, seconds, megabytes):
             arguments, keywords = from_json(request["arguments"]), from_json(request["keywords"])
             send(replies, {"value": to_json(space[request["name"]](*arguments, **keywords))})
         except BaseException as error:
-            send(replies, {"raised": type(error).__name__, "message": said(error)})
+            send(replies, {"raised": [kind.__name__ for kind in type(error).__mro__], "message": said(error)})
 
 
 def offered(space):

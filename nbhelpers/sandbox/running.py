@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from io import FileIO
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal
@@ -60,8 +61,10 @@ def run_program(source: str, tests: str, *, timeout: float = 5.0, memory: int = 
     source : str
         Python, with the standard library only. Its functions are what the tests call.
     tests : str
-        Python that asserts: ``assert double(2) == 4``. It sees the program's functions and its constants as names. What
-        passes between the two is plain data: None, numbers, strings, bytes, lists, tuples, sets and dicts.
+        Python that asserts: ``assert double(2) == 4``. It sees the program's functions and its constants as names, but
+        for those that Python itself uses: a program's own `sum` or `all` is not seen. What passes between the two is
+        plain data, copied: None, numbers, strings, bytes, lists, tuples, sets and dicts. So a list that the program
+        changes in place has not changed for the tests.
     timeout : float
         Seconds for program and tests together.
     memory : int
@@ -75,24 +78,27 @@ def run_program(source: str, tests: str, *, timeout: float = 5.0, memory: int = 
     Raises
     ------
     TypeError, ValueError
-        If source or tests are not text, the tests are empty or no Python, or a limit is out of range.
+        If source or tests are not text, the tests are empty, no Python or assert a tuple (which is always true), or a
+        limit is out of range.
     RuntimeError
         On an operating system without limits for processes (Windows).
 
     Notes
     -----
     Each process has an isolated interpreter (``-I -S``), an empty environment, a session and a folder of its own, hard
-    limits on CPU time, memory, the size of files, open files, and further processes (none). `isolation` says what it
-    can see: on most Linux machines neither network nor files.
+    limits on CPU time, memory, the size of files, open files, and further processes (none; root's are not limited where
+    ``isolation() == "process"``). `isolation` says what it can see: on most Linux machines neither network nor files.
 
-    **What it does not protect from.** A fault in the kernel or in Python itself. With ``isolation() == "process"`` also
-    your files and your network: a program that was written to attack you can do what you can, and forge a verdict. Use
-    a container or a virtual machine for code of that kind. A program that fills its memory or uses a core until the
-    clock ends it slows down what else is running.
+    **What it does not protect from.** Tests that a wrong program passes. A fault in the kernel or in Python itself, and
+    what `isolation` says is not shut off. With ``isolation() == "process"`` also your files and your network: a program
+    that was written to attack you can do what you can, and forge a verdict. Use a container or a virtual machine for
+    code of that kind. A program that fills its memory or uses a core until the clock ends it slows down what else is
+    running.
 
     The tests run in a process that the program cannot reach, as an attack on the verdict would otherwise be one line:
-    ``os._exit(0)``, a patched ``AssertionError``, an ``__eq__`` that is always true. Chen and others, "Evaluating Large
-    Language Models Trained on Code" (2021), section 2.3, describe why such code needs a sandbox.
+    ``os._exit(0)``, an `abs` of its own, an ``__eq__`` that is always true. Chen and others, "Evaluating Large
+    Language Models Trained on Code" (2021), section 2.3, describe why such code needs a sandbox. Explained in the
+    chapter "Does the Program Run?".
     """
     _check(source, tests, timeout, memory)
     kind = isolation()
@@ -104,7 +110,7 @@ def run_program(source: str, tests: str, *, timeout: float = 5.0, memory: int = 
         program = _Process(stack, kind, "program", (asked, answering), limits, source)
         judge = _Process(stack, kind, "verdict", (asking, answered), limits, tests)
         for end in (asked, asking, answered, answering):
-            os.close(end)  # each process has its own copy; with ours open, neither would see that the other ended
+            end.close()  # each process has its own copy; with ours open, neither would see that the other ended
         in_time = judge.finished(deadline)
     output = program.output.decode(errors="replace")
     if not in_time:
@@ -119,27 +125,26 @@ def _check(source: str, tests: str, timeout: float, memory: int) -> None:
         if not isinstance(text, str):
             raise TypeError(f"{name} is {text!r:.60}: give the text of a program")
     try:
-        empty = not ast.parse(tests).body
+        tree = ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"the tests are no Python ({error}): mend them, or nothing can pass") from None
-    if empty:
+    if not tree.body:
         raise ValueError("there are no tests, so every program would pass: give at least one assert")
+    pairs = [node for node in ast.walk(tree) if isinstance(node, ast.Assert) and isinstance(node.test, ast.Tuple)]
+    if pairs:
+        raise ValueError(
+            f"line {pairs[0].lineno} of the tests asserts a tuple, which is always true: take its brackets off"
+        )
     if not isinstance(timeout, Real) or not 0 < timeout < 86_400:
         raise ValueError(f"timeout={timeout!r}: give seconds, more than 0 and less than a day")
     if not isinstance(memory, Integral) or not 64 <= memory <= 1_000_000:
         raise ValueError(f"memory={memory!r}: give a whole number of megabytes, 64 or more")
 
 
-def _pipe(stack: ExitStack) -> tuple[int, int]:
-    ends = os.pipe()
-    for end in ends:
-        stack.callback(_close, end)
-    return ends
-
-
-def _close(end: int) -> None:
-    with suppress(OSError):
-        os.close(end)
+def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
+    """Both ends, as objects: a number that is closed twice may be another thread's file by then."""
+    reading, writing = os.pipe()
+    return stack.enter_context(FileIO(reading, "r")), stack.enter_context(FileIO(writing, "w"))
 
 
 @lru_cache
@@ -149,24 +154,30 @@ def _script(side: str) -> str:
     shared, own = ((folder / f"{name}.py").read_text(encoding="utf-8") for name in ("plain_data", side))
     return f"""
 import sys, types
-plain_data = sys.modules["plain_data"] = types.ModuleType("plain_data")
-exec({shared!r}, vars(plain_data))
+for name in "sandbox", "sandbox.plain_data":
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["sandbox"].__path__ = []
+exec({shared!r}, vars(sys.modules["sandbox.plain_data"]))
+__package__ = "sandbox"
 {own}"""
 
 
 class _Process:
     """One side: a process that is given its text, and whose output is read, as far as it is kept, in a thread."""
 
-    def __init__(self, stack: ExitStack, kind: Isolation, side: str, ends: tuple[int, int], limits: str, text: str):
+    def __init__(
+        self, stack: ExitStack, kind: Isolation, side: str, ends: tuple[FileIO, FileIO], limits: str, text: str
+    ):
         command, folder = stack.enter_context(isolated(kind))
-        start = f"{_script(side)}\nmain({ends[0]}, {ends[1]}, {limits})"
+        numbers = [end.fileno() for end in ends]
+        start = f"{_script(side)}\nmain({numbers[0]}, {numbers[1]}, {limits})"
         self.output = b""
         self._process = subprocess.Popen(
             [*command, "-c", start],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if side == "program" else subprocess.DEVNULL,
-            pass_fds=ends,
+            pass_fds=numbers,
             start_new_session=True,
             env={},
             cwd=folder,
@@ -197,7 +208,7 @@ class _Process:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._thread.join()
+        self._thread.join(1)  # longer only if a process that left the tree still holds the output (macOS, or as root)
 
 
 def _children(pid: int) -> list[int]:

@@ -5,10 +5,18 @@ Stdin brings the tests, stdout takes the verdict, which the program's process ca
 
 import ast
 import builtins
+import keyword
 import os
 import sys
+from contextlib import suppress
 
-from plain_data import closed_to_others, from_json, limit, receive, send, to_json
+from .plain_data import closed_to_others, from_json, limit, receive, send, to_json
+
+ENDED = {"status": "ended", "detail": "the program's process ended before its tests did"}
+NOTHING_TESTED = (
+    "the tests call nothing that the program defines (a function called test_... must be called, too; names of "
+    "Python's own, such as sum, keep their meaning in tests)"
+)
 
 
 class ProgramError(Exception):
@@ -20,26 +28,33 @@ class ProgramEnded(BaseException):
 
 
 class Program:
-    """The other process: `names` for the tests, each a function that asks it, or plain data."""
+    """The other process: `names` for the tests, each a function that asks it, or plain data.
+
+    `calls` counts how often it was asked; `ended` says whether it was missed once.
+    """
 
     def __init__(self, requests, replies):
-        self.requests, self.replies = requests, replies
+        self.requests, self.replies, self.calls, self.ended = requests, replies, 0, False
         offer = self.answer()
         self.broken = offer.get("broken")
-        self.names = {name: from_json(value) for name, value in offer.get("values", {}).items()}
-        self.names |= {name: self.function(name) for name in offer.get("callables", [])}
+        self.values = {name: from_json(value) for name, value in offer.get("values", {}).items() if allowed(name)}
+        self.names = {
+            **self.values,
+            **{name: self.function(name) for name in filter(allowed, offer.get("callables", []))},
+        }
 
     def function(self, name):
         def call(*arguments, **keywords):
             sent = {"name": name, "arguments": to_json(list(arguments)), "keywords": to_json(keywords)}
-            send(self.requests, sent)
+            self.calls += 1
+            try:
+                send(self.requests, sent)
+            except OSError as error:  # nobody listens
+                raise self.gone(error) from None
             found = self.answer()
             if "raised" not in found:
                 return from_json(found["value"])
-            kind = getattr(builtins, str(found["raised"]), None)
-            if isinstance(kind, type) and issubclass(kind, Exception):
-                raise kind(str(found["message"]).partition(": ")[2])
-            raise ProgramError(str(found["message"]))
+            raise exception(found["raised"], str(found["message"]))
 
         call.__name__ = name
         return call
@@ -51,7 +66,36 @@ class Program:
                 raise ValueError("no reply")
             return found
         except (EOFError, OSError, RecursionError, ValueError) as error:
-            raise ProgramEnded(str(error)) from None
+            raise self.gone(error) from None
+
+    def gone(self, error):
+        self.ended = True
+        return ProgramEnded(str(error))
+
+
+def allowed(name):
+    """Whether the tests may see a name of the program: one of Python's own, such as `all`, keeps its meaning there."""
+    usable = type(name) is str and name.isidentifier() and not name.startswith("__") and not keyword.iskeyword(name)
+    return usable and not hasattr(builtins, name)
+
+
+def exception(kinds, message):
+    """The program's exception, or of its base classes the nearest that is Python's own."""
+    for name in kinds:
+        kind = getattr(builtins, str(name), None)
+        if not isinstance(kind, type) or not issubclass(kind, Exception) or kind is Exception:
+            continue
+        if issubclass(kind, StopIteration | StopAsyncIteration):
+            break  # it would end a loop of the tests, as in all(map(...)), and pass them
+        text = message.partition(": ")[2] if name == kinds[0] else message
+        try:
+            return kind(text)
+        except TypeError:  # UnicodeDecodeError, say, which wants five arguments
+            with suppress(TypeError):
+                found = kind.__new__(kind)
+                found.args = (text,)
+                return found
+    return ProgramError(message)
 
 
 def main(requests, replies, seconds, megabytes):
@@ -71,12 +115,14 @@ def judged(tests, requests, replies):
             return {"status": "broken", "detail": str(program.broken)}
         exec(compile(tree, "tests", "exec"), {"__name__": "tests", **program.names})
     except ProgramEnded:
-        return {"status": "ended", "detail": "the program's process ended before its tests did"}
+        return ENDED
     except BaseException as error:
         return {"status": "failed", "detail": where(error, tests)}
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & program.names.keys()
-    if not used:
-        return {"status": "failed", "detail": "the tests use nothing that the program defines"}
+    if program.ended:  # a bare `except:` hid it
+        return ENDED
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    if not program.calls and not used & program.values.keys():
+        return {"status": "failed", "detail": NOTHING_TESTED}
     return {"status": "passed", "detail": ""}
 
 

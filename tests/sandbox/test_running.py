@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,39 @@ VERDICTS = [
         "failed",
         "NameError: name 'maximum' is not defined",
     ),
-    (ONE_MORE, "assert 1 + 1 == 2", "failed", "the tests use nothing that the program defines"),  # cannot fail
+    (ONE_MORE, "assert 1 + 1 == 2", "failed", "the tests call nothing that the program defines"),  # cannot fail
     ("", TESTS, "failed", "NameError"),
+    # pytest would call it; here nothing does, and no assert is reached
+    ("def f(x): return 0", "def test_f():\n    assert f(1) == 2", "failed", "the tests call nothing that the program"),
+    ("def f(x): return 0", "def test_f():\n    assert f(1) == 2\ntest_f()", "failed", "AssertionError"),
+    ("def f(x): return 2", "def test_f():\n    assert f(1) == 2\ntest_f()", "passed", ""),
+    ("LIMIT = 3", "assert LIMIT == 4", "failed", "AssertionError"),
+    # Python's own names keep their meaning in the tests, whatever the program calls its functions
+    ("def f(x): return 3\ndef all(x): return True", "assert all([f(1) == 2])", "failed", "AssertionError"),
+    ("def f(x): return 3\ndef abs(x): return 0", "assert abs(f(1) - 2) < 1e-9", "failed", "AssertionError"),
+    (
+        "def f(x): return x\ndef sorted(x): return []",
+        "assert sorted(f([1])) == sorted([2])",
+        "failed",
+        "AssertionError",
+    ),
+    ("def f(x): return sum(x)\ndef sum(x): return 7", "assert f([1]) == 7", "passed", ""),  # its own affair
+    ("def sum(x): return 7", "assert sum([3, 4]) == 7", "failed", "the tests call nothing"),  # they tested Python
+    # What the program raises, as the tests may catch it
+    ("def f(b): return b.decode()", "try: f(b'\\xff')\nexcept UnicodeDecodeError: pass\nelse: assert 0", "passed", ""),
+    (
+        "class Odd(ValueError): pass\ndef f(): raise Odd",
+        "try: f()\nexcept ValueError: pass\nelse: assert 0",
+        "passed",
+        "",
+    ),
+    ("class Odd(ValueError): pass\ndef f(): raise Odd('so')", "f()", "failed", "ValueError: Odd: so"),
+    ("def f(): raise ExceptionGroup('so', [OSError()])", "f()", "failed", "ProgramError: ExceptionGroup: so"),
     ("def f(x): return x.y", "assert f(1)", "failed", "AttributeError: 'int' object has no attribute 'y'"),
     ("class Odd(Exception): pass\ndef f(): raise Odd('so')", "f()", "failed", "ProgramError: Odd: so"),
     ("def f(): raise KeyboardInterrupt", "f()", "failed", "ProgramError: KeyboardInterrupt"),
     ("import os\ndef f(): os._exit(0)", "try: f()\nexcept Exception: pass", "ended", "ended before its tests did"),
+    ("import os\ndef f(): os._exit(0)", "try: f()\nexcept: pass", "ended", "ended before its tests did"),
     ("def f(): return (i for i in [1])", "assert f()", "failed", "TypeError: a generator cannot pass"),
     ("class Box: pass", "assert Box()", "failed", "TypeError: a Box cannot pass"),
     ("def f(): return 'x' * 2_000_000", "assert f()", "failed", "is too large to pass"),
@@ -88,7 +116,15 @@ def test_what_is_printed_is_kept_up_to_a_limit():
 
 EQUAL = "class Equal(int):\n    def __eq__(self, other): return True\ndef f(x): return Equal(3)"
 
-# Name of the attack, source, what may come of it. Every one is tested with `assert f(1) == 2`.
+# Name of the attack, source, what may come of it. Every one is tested with `RIGHT`.
+RIGHT = """
+import time
+assert all(map(lambda case: f(case) == 2, [1]))
+time.sleep(0.2)
+try: f(1)
+except Exception: pass
+assert f(1) == 2
+"""
 HOSTILE = [
     ("a fork bomb", "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", {"timeout"}),
     ("a thread bomb", "import threading\nwhile True: threading.Thread(target=print).start()", {"broken"}),
@@ -130,6 +166,26 @@ HOSTILE = [
         "    try: os.write(pipe, len(verdict).to_bytes(4, 'big') + verdict)\n    except OSError: pass\n"
         "def f(x): return 3",
         {"failed", "ended"},
+    ),
+    (
+        "the right reply and then none",  # `except Exception` must not take the end for an exception of the program
+        "import os\ndef f(x):\n    reply = b'{\"value\": 2}'\n    for pipe in range(3, 32):\n"
+        "        try: os.write(pipe, len(reply).to_bytes(4, 'big') + reply)\n        except OSError: pass\n"
+        "    os._exit(0)",
+        {"ended"},
+    ),
+    (
+        "an offer of its own",  # instead of what the program's side would offer: names that the tests use
+        "import json, os\nclass E: pass\nnames = {'callables': ['f', 'all'], 'values': {'__builtins__': 3}}\n"
+        "offer = json.dumps(names).encode()\nfor pipe in range(3, 32):\n"
+        "    try: os.write(pipe, len(offer).to_bytes(4, 'big') + offer)\n    except OSError: pass\n"
+        "def f(x): return 3\ndef all(x): return True",
+        {"failed"},
+    ),
+    (
+        "ending a loop of the tests",
+        "def f(x): raise StopIteration",
+        {"failed"},
     ),
     (
         "equal to everything",
@@ -185,7 +241,7 @@ def test_none_passes_none_escapes_none_hangs(attack, source, results, port):
     source = source.replace("HOME", str(Path.home())).replace("THIS", __file__).replace("PORT", str(port))
     source = source.replace("PYTHON", INTERPRETER)
     started = time.monotonic()
-    run = nb.run_program(source, "assert f(1) == 2", timeout=2)
+    run = nb.run_program(source, RIGHT, timeout=2)
     assert run.status in results, run
     assert time.monotonic() - started < 60, "it hangs"
     assert not left_behind()
@@ -196,7 +252,7 @@ def left_behind():
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b'types.ModuleType("plain_data")' in (process / "cmdline").read_bytes():
+            if b"sandbox.plain_data" in (process / "cmdline").read_bytes():
                 state = (process / "stat").read_text().rpartition(") ")[2][0]
                 found += [process.name] if state != "Z" and str(os.getpid()) in ancestors(process.name) else []
         except OSError:
@@ -245,6 +301,69 @@ def works(kind):
         return False
 
 
+@pytest.mark.parametrize("kind", ["namespaces", "bubblewrap"])
+def test_what_was_started_ends_with_who_started_it(kind, tmp_path):
+    if not works(kind):
+        pytest.skip(f"{kind} does not work here")
+    code = (
+        "import nbhelpers as nb\nfrom nbhelpers.sandbox import running\n"
+        f"running.isolation = lambda: {kind!r}\n"
+        "nb.run_program('import time\\ntime.sleep(600)', 'f()', timeout=600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    until(lambda: len(descendants(process.pid)) >= 4)
+    started = descendants(process.pid)
+    process.kill()
+    process.wait()
+    until(lambda: not any(is_alive(pid) for pid in started))
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def descendants(pid):
+    below = [pid]
+    for parent in below:
+        below += running._children(parent)
+    return below[1:]
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_process_that_left_the_tree_does_not_hold_up_the_result(monkeypatch):
+    source = (
+        "import os, time\ndef f(x):\n    if os.fork() == 0:\n        os.setsid()\n        other = os.fork()\n"
+        "        time.sleep(20) if other == 0 else print(other, flush=True)\n        os._exit(0)\n"
+        "    return os.wait() and 2"
+    )
+    if os.geteuid() != 0:
+        pytest.skip("only root may start a further process")
+    monkeypatch.setattr(running, "isolation", lambda: "process")
+    started = time.monotonic()
+    run = nb.run_program(source, "assert f(1) == 2", timeout=10)
+    taken = time.monotonic() - started
+    os.kill(int(run.output), signal.SIGKILL)  # it holds the output open
+    assert run.passed and taken < 15, "it waited for the process to end"
+
+
+def test_programs_may_run_side_by_side():
+    """Every run closes its own pipes, once: a number closed twice is another thread's file."""
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(
+            pool.map(lambda i: nb.run_program(f"def f(): return {i}", f"assert f() == {i}", timeout=60), range(60))
+        )
+    assert [run.detail for run in runs] == [""] * 60
+
+
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
     code = "import nbhelpers as nb\nnb.run_program('while True: pass', 'f()', timeout=600)"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=tmp_path)
@@ -263,6 +382,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
         ({"tests": ""}, ValueError, "every program would pass"),
         ({"tests": "# later\n"}, ValueError, "every program would pass"),
         ({"tests": "assert f(1"}, ValueError, "the tests are no Python"),
+        ({"tests": "assert (f(1) == 2, 'no')"}, ValueError, "line 1 of the tests asserts a tuple"),
         ({"timeout": 0}, ValueError, "timeout=0"),
         ({"timeout": float("nan")}, ValueError, "timeout=nan"),
         ({"timeout": "5"}, ValueError, "timeout='5'"),
