@@ -310,7 +310,8 @@ def test_what_was_started_ends_with_who_started_it(kind, tmp_path):
         f"running.isolation = lambda: {kind!r}\n"
         "nb.run_program('import time\\ntime.sleep(600)', 'f()', timeout=600)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # two empty folders stay there
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment)
     until(lambda: len(descendants(process.pid)) >= 4)
     started = descendants(process.pid)
     process.kill()
