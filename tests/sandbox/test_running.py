@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -249,12 +248,16 @@ def test_none_passes_none_escapes_none_hangs(attack, source, results, port):
 
 def left_behind():
     """Processes that run what is sent into the sandbox."""
+    return descendants_in_the_sandbox(os.getpid())
+
+
+def descendants_in_the_sandbox(pid):
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if b"sandbox.plain_data" in (process / "cmdline").read_bytes():
                 state = (process / "stat").read_text().rpartition(") ")[2][0]
-                found += [process.name] if state != "Z" and str(os.getpid()) in ancestors(process.name) else []
+                found += [process.name] if state != "Z" and str(pid) in ancestors(process.name) else []
         except OSError:
             pass  # it has ended meanwhile
     return found
@@ -368,8 +371,10 @@ def test_programs_may_run_side_by_side():
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
     code = "import nbhelpers as nb\nnb.run_program('while True: pass', 'f()', timeout=600)"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=tmp_path)
-    timer = threading.Timer(3, process.send_signal, [signal.SIGINT])
-    timer.start()
+    while not descendants_in_the_sandbox(process.pid):  # not before: Python loses a Ctrl-C in some imports
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in error
     assert not left_behind()
