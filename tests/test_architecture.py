@@ -36,6 +36,10 @@ def test_every_module_imports_only_from_the_layers_below():
         ("servers/transport", "from ..models import load_model", "Servers import nothing but"),
         ("statistics/checks", "from .intervals import Interval", "A module of statistics"),
         ("statistics/ratings", "from ..units import perplexity_of", "Statistics imports nothing but"),
+        ("sandbox/isolation", "from .running import run_program", "A module of sandbox"),
+        ("sandbox/plain_data", "from ..warn import warn_caller", "only from the layers below it"),
+        ("checking/plain", "from .numbers import extract_number", "A module of checking"),
+        ("checking/overlap", "from ..models import load_model", "Checking imports nothing but"),
     ],
 )
 def test_an_upward_import_is_noticed(tmp_path, module, planted, contract):

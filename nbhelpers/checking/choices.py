@@ -109,10 +109,6 @@ def _chosen(index: int, why: str) -> ChoiceRead:
     return ChoiceRead(string.ascii_uppercase[index], index, why)
 
 
-def _pattern(text: str) -> str:
-    return r"\s+".join(re.escape(word) for word in text.split(" "))
-
-
 def _letters_for_labelled(reply: str, texts: list[str]) -> tuple[str, str]:
     """The reply with "B) Paris" as "B", and what is wrong if a letter stands before another option's text."""
     meant_by = dict(zip(texts, string.ascii_uppercase, strict=False))

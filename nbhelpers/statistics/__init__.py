@@ -1,5 +1,4 @@
-"""What a count proves: intervals, paired comparisons, agreement, correction of a judge, passes, calibration,
-ratings.
+"""What a count proves: intervals, comparisons, agreement, correction of a judge, passes, calibration, ratings.
 
 This folder may import numpy, scipy, statsmodels and, from the package, only `warn`; it must not know of models, tokens
 or servers.
