@@ -335,7 +335,7 @@ def check_yourself(notebook: NotebookNode) -> Findings:
 
 
 def exercises(notebook: NotebookNode) -> Findings:
-    """Every exercise has a solution that runs; folding it avoids spoilers."""
+    """Every exercise has a solution that runs; folding it, and what it shows, avoids spoilers."""
     lines = section(notebook, "Exercises")
     parts = numbered_parts(lines)
     if lines and len(parts) < MIN_EXERCISES:
@@ -345,6 +345,11 @@ def exercises(notebook: NotebookNode) -> Findings:
         if not solutions & {number for number, _ in part}:
             number, start = part[0]
             yield number, f"{start[:40]!r} has no code cell tagged hide-cell below it; add its solution"
+            continue
+        solved = min(solutions & {number for number, _ in part})
+        told = "\n".join(line for number, line in part if number > solved)
+        if re.sub(r"(?s)<details>.*?</details>", "", told).strip():
+            yield solved, f"{part[0][1][:40]!r} is answered in sight below its solution; fold that into <details>"
 
 
 RULES = (

@@ -144,8 +144,9 @@ PROBLEMS = [
     (edit("**What it costs.**", "It costs."), "no paragraph that starts with `**What it costs.**`", "the bill"),
     (edit("**The line to report.**", "Report"), "starts with `**The line to report.**`", "what to write down"),
     # 13: exercises
-    (edit("**3. Compute", "**Compute"), "has 2 of 3 exercises", "too few exercises"),
+    (edit("**3. Compute it.**", ""), "has 2 of 3 exercises", "too few exercises"),
     (set_tags(15), "cell 14: '**2. Compute it.**' has no code cell tagged hide-cell", "not folded"),
+    (edit("**3. Compute", "So it is one.\n\n**3. Compute"), "'**2. Compute it.**' is answered in sight", "a spoiler"),
 ]
 
 # (what is changed, why it is no problem)
