@@ -38,7 +38,12 @@ class Interval:
         return f"{_brief(self.estimate)} [{_brief(self.low)}, {_brief(self.high)}]"
 
 
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+def proportion_interval(
+    successes: int,
+    n: int,
+    method: Literal["wilson", "clopper_pearson", "jeffreys"] = "wilson",
+    confidence: float = 0.95,
+) -> Interval:
     """Confidence interval of a proportion that behaves near 0 and 1.
 
     Parameters
@@ -47,31 +52,64 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interva
         Items passed, from 0 to `n`.
     n : int
         Items tried, at least 1.
+    method : "wilson", "clopper_pearson" or "jeffreys"
+        "wilson" and "jeffreys" hold the true share with about the stated confidence on average over shares, for single
+        shares more or less often. "clopper_pearson" holds every share at least that often, and is wider for it.
     confidence : float
         Coverage, between 0 and 1.
 
     Raises
     ------
     TypeError, ValueError
-        If a count is not a whole number or is impossible; the message repeats it.
+        If the method is unknown, or a count is not a whole number or is impossible; the message repeats it.
 
     Notes
     -----
-    The interval has a width even if all items passed or none did, and stays within [0, 1]. It holds the true share
-    with about the stated confidence on average over shares; for single shares near 0 or 1 less often (at a nominal
-    95% and 10 items or more, in 83% of cases at worst).
+    Each interval has a width even if all items passed or none did, and stays within [0, 1]. At 95% and 10 items or
+    more, Wilson's holds a single share in 83% of cases at worst, near 0 and 1. Jeffreys' is the middle part of the
+    distribution Beta(successes + 1/2, n - successes + 1/2), which a flat opinion leads to; its lower limit is 0 if
+    nothing passed, its upper 1 if everything did.
 
-    Wilson (1927), via scipy. Used in the chapters "Judging with a Model" and "Trusting a Judge".
+    Wilson (1927) and Clopper and Pearson (1934), via scipy; for Jeffreys' and a comparison of all three, Brown, Cai and
+    DasGupta (2001, "Interval Estimation for a Binomial Proportion"). Explained in the chapter "Error Bars".
     """
-    from scipy.stats import binomtest
+    from scipy.stats import beta, binomtest
 
+    if method not in ("wilson", "clopper_pearson", "jeffreys"):
+        raise ValueError(f"method={method!r} is unknown: give 'wilson', 'clopper_pearson' or 'jeffreys'")
     n = checks.require_count("n", n)
     successes = checks.require_count("successes", successes, least=0)
     if successes > n:
         raise ValueError(f"{successes} of {n} is not a proportion: need 0 <= successes <= n and n >= 1")
     confidence = checks.require_number("confidence", confidence, 0, 1)
-    low, high = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    if method == "jeffreys":
+        low, high = beta.interval(confidence, successes + 0.5, n - successes + 0.5)
+        low, high = (low if successes else 0.0), (high if successes < n else 1.0)
+    else:
+        scipys = {"wilson": "wilson", "clopper_pearson": "exact"}
+        low, high = binomtest(successes, n).proportion_ci(confidence, method=scipys[method])
     return Interval(successes / n, float(low), float(high))
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's confidence interval of a proportion, the usual choice.
+
+    Parameters
+    ----------
+    successes, n, confidence
+        As in :func:`proportion_interval`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in :func:`proportion_interval`.
+
+    Notes
+    -----
+    Short for ``proportion_interval(successes, n, "wilson", confidence)``. Wilson (1927), via scipy. Used in the
+    chapters "Judging with a Model" and "Trusting a Judge", explained in "Error Bars".
+    """
+    return proportion_interval(successes, n, "wilson", confidence)
 
 
 def mean_interval(

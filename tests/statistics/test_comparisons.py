@@ -258,22 +258,22 @@ P_VALUES = [0.01, 0.04, 0.03, 0.005]
     "p_values, method, expected",
     [
         (P_VALUES, "holm", (0.03, 0.06, 0.06, 0.02)),  # 4 x .005, 3 x .01, 2 x .03, and .04 no less than that
-        (P_VALUES, "benjamini-hochberg", (0.02, 0.04, 0.04, 0.02)),  # 4/1 x .005, 4/2 x .01, 4/3 x .03, 4/4 x .04
+        (P_VALUES, "bh", (0.02, 0.04, 0.04, 0.02)),  # 4/1 x .005, 4/2 x .01, 4/3 x .03, 4/4 x .04
         ([0.3], "holm", (0.3,)),  # one test needs no correction
         ([0.6, 0.7, 0.0], "holm", (1, 1, 0)),  # never more than 1
         (np.array([0.02, 0.02]), "holm", (0.04, 0.04)),
-        (iter([1, 0.5]), "benjamini-hochberg", (1, 1)),
+        (iter([1, 0.5]), "bh", (1, 1)),
     ],
 )
-def test_adjusted_p_values(p_values, method, expected):
-    result = st.adjusted_p_values(p_values, method)
+def test_adjust_p_values(p_values, method, expected):
+    result = st.adjust_p_values(p_values, method)
     assert result == pytest.approx(expected) and isinstance(result, tuple)
 
 
 def test_holm_is_the_default_and_bounds_the_chance_of_any_false_finding():
     """20 comparisons of equal models: the smallest p is below 0.05 in 64 % of cases, and below 0.05 / 20 in 4.9 %."""
     p = np.random.default_rng(41).random(20)
-    assert min(st.adjusted_p_values(p)) == pytest.approx(min(1, 20 * p.min()))
+    assert min(st.adjust_p_values(p)) == pytest.approx(min(1, 20 * p.min()))
 
 
 BAD_INPUT = [
@@ -289,14 +289,14 @@ BAD_INPUT = [
     (lambda: st.items_needed(1e-200, 1), ValueError, "difference=1e-200 is too small beside the spread"),
     (lambda: st.items_needed(1e-9, 1e290), ValueError, "is too small beside the spread"),
     (lambda: st.items_needed(10**400, 1), ValueError, "difference=1000.* greater than 0 and less than 1e.300"),
-    (lambda: st.adjusted_p_values([]), ValueError, "p_values is empty: give 1 or more$"),
-    (lambda: st.adjusted_p_values([0.1, 1.2]), ValueError, "item 1 of p_values is 1.2: a p-value is between 0 and 1"),
-    (lambda: st.adjusted_p_values([0.1, -0.1]), ValueError, "item 1 of p_values is -0.1"),
-    (lambda: st.adjusted_p_values([0.1, None]), ValueError, "item 1 of p_values is None: leave out no comparison"),
-    (lambda: st.adjusted_p_values([0.1, NAN]), ValueError, "item 1 of p_values is nan: leave out no comparison"),
-    (lambda: st.adjusted_p_values([0.1, "0.2"]), TypeError, "p_values must hold numbers, and item 1 is str"),
-    (lambda: st.adjusted_p_values({"task": 0.1}), TypeError, "p_values must be a list"),
-    (lambda: st.adjusted_p_values([0.1], "bonferroni"), ValueError, "method='bonferroni' is unknown: give 'holm' or"),
+    (lambda: st.adjust_p_values([]), ValueError, "p_values is empty: give 1 or more$"),
+    (lambda: st.adjust_p_values([0.1, 1.2]), ValueError, "item 1 of p_values is 1.2: a p-value is between 0 and 1"),
+    (lambda: st.adjust_p_values([0.1, -0.1]), ValueError, "item 1 of p_values is -0.1"),
+    (lambda: st.adjust_p_values([0.1, None]), ValueError, "item 1 of p_values is None: leave out no comparison"),
+    (lambda: st.adjust_p_values([0.1, NAN]), ValueError, "item 1 of p_values is nan: leave out no comparison"),
+    (lambda: st.adjust_p_values([0.1, "0.2"]), TypeError, "p_values must hold numbers, and item 1 is str"),
+    (lambda: st.adjust_p_values({"task": 0.1}), TypeError, "p_values must be a list"),
+    (lambda: st.adjust_p_values([0.1], "bonferroni"), ValueError, "method='bonferroni' is unknown: give 'holm' or"),
     (lambda: st.paired_difference(A, B[:9]), ValueError, "a has 10 items and b has 9"),
     (lambda: st.paired_difference([], []), ValueError, "a is empty"),
     (lambda: st.paired_difference([1], [0]), ValueError, "a holds 1 item"),
