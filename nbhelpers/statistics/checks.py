@@ -160,8 +160,8 @@ def table(name: str, rows: Any, row: str, column: str) -> np.ndarray:
         for i, values in enumerate(found):
             if len(values) != len(found[0]):
                 raise ValueError(
-                    f"{row} 0 of {name} has {counted(len(found[0]), column)} and {row} {i} has {len(values):,}: give one "
-                    f"score for every {row} and {column}"
+                    f"{row} 0 of {name} has {counted(len(found[0]), column)} and {row} {i} has {len(values):,}: give "
+                    f"one score for every {row} and {column}"
                 )
         numbers = [[require_real(name, f"{j} of row {i}", x) for j, x in enumerate(v)] for i, v in enumerate(found)]
         rows = np.array(numbers).reshape(len(found), -1 if found else 0)

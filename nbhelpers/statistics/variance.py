@@ -154,9 +154,8 @@ def variance_components(
     rows, columns = table.shape
     unit = unit_of(table) if table.any() else 1.0
     if not 1e-150 < unit < 1e150:
-        raise ValueError(
-            f"the largest of scores is about {unit:.0e}, too extreme to be squared: choose a unit in which it is near 1"
-        )
+        largest = float(np.abs(table).max())
+        raise ValueError(f"the largest of scores is {largest:g}, too extreme to be squared: choose a unit nearer to 1")
     table = table / unit
     mean = float(table.mean())
     by_item, by_run = table.mean(axis=1) - mean, table.mean(axis=0) - mean
