@@ -123,12 +123,16 @@ class Equivalence(Interval):
     ----------
     estimate : float
         mean(a - b), in the unit of the scores.
-    low, high : float
-        The interval that decides, with a coverage of 2 * confidence - 1: 90% if `confidence` is 0.95.
+    low : float
+        Lower limit of the interval that decides. Its coverage is 2 * confidence - 1, which is 90% for 0.95.
+    high : float
+        Upper limit of the same interval.
     standard_error : float
     p_value : None
         This is no test of "there is no difference"; :func:`paired_difference` has that p-value.
-    margin, confidence : float
+    margin : float
+        As given.
+    confidence : float
         As given.
     p_not_worse : float
         One-sided p-value of "a is worse than b by the margin or more". If small, a is not worse (non-inferiority).
@@ -151,7 +155,7 @@ class Equivalence(Interval):
 
     @property
     def equivalent(self) -> bool:
-        """Whether the interval lies within the margin on both sides: p_equivalent < 1 - confidence."""
+        """Whether the interval lies within the margin on both sides, which is to say that p_equivalent < 1 - confidence."""
         return self.low > -self.margin and self.high < self.margin
 
     def __str__(self) -> str:
