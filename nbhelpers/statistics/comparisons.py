@@ -155,7 +155,7 @@ class Equivalence(Interval):
 
     @property
     def equivalent(self) -> bool:
-        """Whether the interval lies within the margin on both sides, which is to say that p_equivalent < 1 - confidence."""
+        """Whether the interval lies within the margin on both sides, which means that p_equivalent < 1 - confidence."""
         return self.low > -self.margin and self.high < self.margin
 
     def __str__(self) -> str:
