@@ -122,7 +122,7 @@ def flip_rate(draws: Iterable[Iterable[Any]], confidence: float = 0.95) -> Inter
             found.append(1 - sum(count * (count - 1) for count in counts.values()) / (n * (n - 1)))
     if len(found) < 2:
         raise ValueError(f"{_with_two(len(found), 'verdicts')}: draw again, for at least two items")
-    rate = mean_interval(found, confidence=confidence)
+    rate = mean_interval(found, method="t", confidence=confidence)
     return replace(rate, low=max(0.0, rate.low), high=min(1.0, rate.high))
 
 

@@ -195,7 +195,7 @@ def selection_optimism(
     unit = unit_of(table) if table.any() else 1.0
     means = table.mean(axis=0)
     chosen = _best(means, ROUNDING * unit)
-    reported = mean_interval(table[:, chosen], None if clusters is None else groups, confidence=confidence)
+    reported = mean_interval(table[:, chosen], None if clusters is None else groups, "t", confidence)
     sums = np.zeros((groups.max() + 1, table.shape[1]))
     np.add.at(sums, groups, table / unit)
     held_out = _held_out(sums, splits, rng) / len(table) * unit

@@ -100,12 +100,12 @@ def test_an_interval_prints_itself_briefly():
     "options, error, reach",
     [
         ({"method": "normal"}, 0.182981, Z),  # sd / sqrt(n)
-        ({}, 0.182981, stats.t.ppf(0.975, 7)),
+        ({"method": "t"}, 0.182981, stats.t.ppf(0.975, 7)),
         ({"clusters": CLUSTERS}, 0.177466, stats.t.ppf(0.975, 2)),  # with C / (C - 1); 3 clusters, 2 degrees of freedom
         ({"clusters": CLUSTERS, "method": "normal"}, 0.177466, Z),
         ({"clusters": CLUSTERS, "small_sample": False}, 0.144900, stats.t.ppf(0.975, 2)),  # Miller (2024)
         ({"clusters": range(8)}, 0.182981, stats.t.ppf(0.975, 7)),  # every item is its own cluster: as without clusters
-        ({"confidence": 0.8}, 0.182981, stats.t.ppf(0.9, 7)),
+        ({"confidence": 0.8, "method": "t"}, 0.182981, stats.t.ppf(0.9, 7)),
     ],
 )
 def test_mean_plus_or_minus_a_multiple_of_the_standard_error(options, error, reach):
@@ -122,7 +122,24 @@ def test_clusters_of_equal_size_are_as_good_as_their_means():
 
 
 def test_wilson_of_scores_is_wilson_of_counts():
-    assert st.mean_interval(np.array(SCORES, dtype=bool), method="wilson") == st.wilson_interval(5, 8)
+    result = st.mean_interval(np.array(SCORES, dtype=bool), method="wilson")
+    assert limits(result) == limits(st.wilson_interval(5, 8)) and result.estimate == 0.625
+    assert result.standard_error == pytest.approx(0.182981, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "scores, clusters, method, why",
+    [
+        (SCORES, None, "wilson", "right or wrong"),
+        ([1] * 8, None, "wilson", "all right: t would have no width"),
+        (np.array(SCORES) + 0.0, None, "wilson", "0.0 and 1.0 are 0 and 1"),
+        ([*SCORES, 0.5], None, "t", "half a point is neither"),
+        (np.array(SCORES) * 2, None, "t", "0 and 2"),
+        (SCORES, CLUSTERS, "t", "Wilson knows of no clusters"),
+    ],
+)
+def test_the_default_is_wilson_for_right_and_wrong_and_t_for_all_else(scores, clusters, method, why):
+    assert st.mean_interval(scores, clusters) == st.mean_interval(scores, clusters, method), why
 
 
 def test_bootstrap_resamples_items():
@@ -302,7 +319,7 @@ BAD_INPUT = [
     (lambda: st.wilson_interval(1, 10**400), ValueError, "n=1000.*: give 9,007,199,254,740,992"),
     (lambda: st.mean_interval([1, NAN]), ValueError, "item 1 of scores is nan: leave the item out"),
     (lambda: st.mean_interval([1, math.inf]), ValueError, "item 1 of scores is inf"),
-    (lambda: st.mean_interval(SCORES, method="z"), ValueError, "method='z' is unknown: give 'normal', 't'"),
+    (lambda: st.mean_interval(SCORES, method="z"), ValueError, "method='z' is unknown: give 'auto', 'normal', 't'"),
     (lambda: st.mean_interval(SCORES, CLUSTERS, "wilson"), ValueError, "belong to no clusters"),
     (lambda: st.mean_interval([0.5, 1], method="wilson"), ValueError, "scores of 0 and 1"),
     (lambda: st.mean_interval(SCORES, "aaabbbcc"), TypeError, "clusters must be a list"),
