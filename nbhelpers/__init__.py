@@ -10,8 +10,8 @@ them. The book "Evaluating Language Models" explains the ideas behind each funct
 From the bottom up: `embedded` brings the default model, `loading` and `models` load any; `engine` turns token ids into
 log-probabilities; `tokens`, `chats`, `prompts` and `boundary` turn text into ids; `scoring`, `perplexity` and
 `generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `checking`
-says whether an answer is right where a program can; `plots` draws. `statistics` says how sure a number is, and
-`sandbox` runs programs that a model wrote; both stand apart. Each module imports only from those below it; the
+says whether an answer is right where a program can; `plots` and `forest` draw. `statistics` says how sure a number is,
+and `sandbox` runs programs that a model wrote; both stand apart. Each module imports only from those below it; the
 contracts in pyproject.toml hold it to that.
 """
 
@@ -25,6 +25,7 @@ from .checking import (
     same_expressions,
     token_f1,
 )
+from .forest import interval_plot
 from .generation import Generation, generate
 from .judging import JudgeAudit, PairVerdict, Template, Verdict, judge, judge_audit, judge_pairs, parse_verdict
 from .models import LanguageModel, load_model, wrap_model
@@ -36,14 +37,19 @@ from .servers import Endpoint, Reply, complete
 from .statistics import (
     BrierDecomposition,
     CalibrationError,
+    Equivalence,
     Interval,
     Ratings,
     RiskCoverage,
-    adjusted_p_values,
+    SelectionOptimism,
+    VarianceComponents,
+    adjust_p_values,
+    best_of_k,
     bradley_terry,
     brier_decomposition,
     calibration_error,
     cohen_kappa,
+    equivalence,
     flip_rate,
     items_needed,
     krippendorff_alpha,
@@ -53,8 +59,11 @@ from .statistics import (
     pass_at_k,
     pass_hat_k,
     prediction_powered_mean,
+    proportion_interval,
     risk_coverage,
     rogan_gladen,
+    selection_optimism,
+    variance_components,
     wilson_interval,
 )
 
@@ -66,6 +75,7 @@ __all__ = [
     "CalibrationError",
     "ChoiceRead",
     "Endpoint",
+    "Equivalence",
     "Generation",
     "Interval",
     "JudgeAudit",
@@ -77,21 +87,26 @@ __all__ = [
     "Ratings",
     "Reply",
     "RiskCoverage",
+    "SelectionOptimism",
     "Template",
     "TokenHeatmap",
     "TokenScore",
+    "VarianceComponents",
     "Verdict",
-    "adjusted_p_values",
+    "adjust_p_values",
+    "best_of_k",
     "bradley_terry",
     "brier_decomposition",
     "calibration_error",
     "cohen_kappa",
     "complete",
+    "equivalence",
     "exact_match",
     "extract_choice",
     "extract_number",
     "flip_rate",
     "generate",
+    "interval_plot",
     "items_needed",
     "judge",
     "judge_audit",
@@ -107,15 +122,18 @@ __all__ = [
     "pass_hat_k",
     "perplexity",
     "prediction_powered_mean",
+    "proportion_interval",
     "risk_coverage",
     "rogan_gladen",
     "run_program",
     "same_expressions",
     "score_answers",
+    "selection_optimism",
     "token_f1",
     "token_heatmap",
     "token_scores",
     "use_house_style",
+    "variance_components",
     "wilson_interval",
     "wrap_model",
 ]

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from .scoring import TokenScore
 
@@ -110,32 +111,36 @@ def use_house_style() -> None:
 
     Figures keep their light background on dark pages too, so that every label stays legible.
     """
-    from cycler import cycler
     from matplotlib import pyplot
 
-    pyplot.rcParams.update(
-        {
-            "figure.figsize": (6.0, 3.2),
-            "figure.dpi": 130,
-            "figure.facecolor": "#fbfaf7",
-            "figure.constrained_layout.use": True,
-            "savefig.facecolor": "#fbfaf7",
-            "axes.facecolor": "#fbfaf7",
-            "axes.prop_cycle": cycler(color=COLOURS),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.titlesize": 12,
-            "axes.titlelocation": "left",
-            "grid.color": "#dddad2",
-            "grid.linewidth": 0.7,
-            "lines.linewidth": 2.0,
-            "lines.markersize": 5,
-            "legend.frameon": False,
-            "font.size": 11,  # on a phone the figure shrinks to half its size, and must stay legible
-        }
-    )
+    pyplot.rcParams.update(house_style())
+
+
+def house_style() -> dict[str, Any]:
+    """The settings of matplotlib that the book draws with."""
+    from cycler import cycler
+
+    return {
+        "figure.figsize": (6.0, 3.2),
+        "figure.dpi": 130,
+        "figure.facecolor": "#fbfaf7",
+        "figure.constrained_layout.use": True,
+        "savefig.facecolor": "#fbfaf7",
+        "axes.facecolor": "#fbfaf7",
+        "axes.prop_cycle": cycler(color=COLOURS),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.titlesize": 12,
+        "axes.titlelocation": "left",
+        "grid.color": "#dddad2",
+        "grid.linewidth": 0.7,
+        "lines.linewidth": 2.0,
+        "lines.markersize": 5,
+        "legend.frameon": False,
+        "font.size": 11,  # on a phone the figure shrinks to half its size, and must stay legible
+    }
 
 
 def _token_html(score: TokenScore, starts_here: bool) -> str:

@@ -4,79 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from ..warn import warn_caller
 from . import checks
 from .checks import counted
 from .intervals import (
     ROUNDING,
     Interval,
-    interval_around,
     mean_interval,
     percentiles,
     rounding_of,
     unit_of,
     warn_of_no_width,
 )
-
-
-def cohen_kappa(a: Iterable[Hashable], b: Iterable[Hashable], confidence: float = 0.95) -> Interval:
-    """Agreement of two raters beyond chance: 1 is perfect, 0 is what their label frequencies alone would give.
-
-    Parameters
-    ----------
-    a, b : iterable of labels
-        What each rater said, item by item in the same order, at least two. Labels are the same if Python calls them
-        equal: 1, 1.0, True and numpy.int64(1) are one label, 1 and "1" are two.
-    confidence : float
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the lengths differ, a label is missing (None, NaN, NaT, pandas.NA) or an array, the two raters have no label
-        in common and use different types, such as 1 and "1", or both gave the same one label to every item: agreement
-        by chance is then certain and kappa is 0 / 0.
-
-    Notes
-    -----
-    Cohen (1960); standard error of Fleiss, Cohen and Everitt (1969), a large-sample formula. Both are computed from
-    the counts in whole numbers. If the error is 0 (if all items agree, for instance, or a rater never changes), the
-    interval has no width, and a warning says so. A warning also says if no label is in common, or if one stands there
-    both as text and as a number. Explained in the chapter "Trusting a Judge".
-    """
-    confidence = checks.require_number("confidence", confidence, 0, 1)
-    a, b = checks.labels("a", a), checks.labels("b", b)
-    checks.require_same_length("a", a, "b", b)
-    checks.require_items("a", len(a))
-    codes = checks.codes(a + b)  # whole numbers of Python, whatever the labels are: they never overflow
-    code_a, code_b = codes[: len(a)], codes[len(a) :]
-    cells, says_a, says_b = Counter(zip(code_a, code_b, strict=True)), Counter(code_a), Counter(code_b)
-    n = len(a)
-    agreed = sum(count for (i, j), count in cells.items() if i == j)
-    chance = sum(count * says_b[label] for label, count in says_a.items())  # of n^2
-    if chance == n**2:
-        raise ValueError(
-            f"both raters said {checks.shown(a[0])} every time: kappa is 0 / 0. Rate items on which labels can differ"
-        )
-    if not checks.require_comparable_labels("a", set(a), "b", set(b)):
-        warn_caller(f"{checks.no_label_in_common('a', set(a), 'b', set(b))}. Are they written in different ways?")
-    checks.warn_of_lookalikes("a and b", a + b)
-    # How far each item of a cell pulls kappa, times a constant. The spread of the pulls is the error, by the delta
-    # method; whole numbers show exactly whether there is any.
-    pulls = [
-        (count, (i == j) * (n**2 - chance) - (n - agreed) * (says_a[j] + says_b[i])) for (i, j), count in cells.items()
-    ]
-    total = sum(count * pull for count, pull in pulls)
-    spread = n * sum(count * pull**2 for count, pull in pulls) - total**2
-    kappa = (n * agreed - chance) / (n**2 - chance)
-    error = math.sqrt(spread * n / (n**2 - chance) ** 4)
-    because = "no item pulls it more than another"
-    return interval_around(kappa, error, confidence, limits=(-1.0, 1.0), because=because)
 
 
 def krippendorff_alpha(
@@ -178,7 +122,7 @@ def flip_rate(draws: Iterable[Iterable[Any]], confidence: float = 0.95) -> Inter
             found.append(1 - sum(count * (count - 1) for count in counts.values()) / (n * (n - 1)))
     if len(found) < 2:
         raise ValueError(f"{_with_two(len(found), 'verdicts')}: draw again, for at least two items")
-    rate = mean_interval(found, confidence=confidence)
+    rate = mean_interval(found, method="t", confidence=confidence)
     return replace(rate, low=max(0.0, rate.low), high=min(1.0, rate.high))
 
 

@@ -227,7 +227,7 @@ def brier_decomposition(
         member = np.unique(stated, return_inverse=True)[1]
     else:
         member = np.searchsorted(_edges(stated, checks.require_count("bins", bins), binning)[1:-1], stated)
-    score = mean_interval((stated - right) ** 2, None if clusters is None else groups, confidence=confidence)
+    score = mean_interval((stated - right) ** 2, None if clusters is None else groups, "t", confidence)
     counts = np.bincount(member)
     held = counts > 0
     counts, sums, rights = counts[held], np.bincount(member, stated)[held], np.bincount(member, right)[held]

@@ -20,7 +20,7 @@ LARGEST_COUNT = 2**53  # floats hold every whole number up to here
 
 def require_number(name: str, value: Any, low: float = 0, high: float = LARGEST, closed: bool = False) -> float:
     """Require a number between `low` and `high` and return it; `closed` also allows the two limits themselves."""
-    if not isinstance(value, Real | Decimal):
+    if not isinstance(value, Real | Decimal) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}: {value!r:.60}")
     try:
         number = float(value)
@@ -40,7 +40,7 @@ def require_number(name: str, value: Any, low: float = 0, high: float = LARGEST,
 
 def require_count(name: str, value: Any, least: int = 1) -> int:
     """Require a whole number, `least` or more, and return it."""
-    if not isinstance(value, Integral):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, not {type(value).__name__}: {value!r:.60}")
     if value < least:
         raise ValueError(f"{name}={value!r:.60}: give {least} or more")
@@ -151,6 +151,24 @@ def pair(name: str, one: Any, other_name: str, other: Any) -> tuple[np.ndarray, 
     first, second = numbers(name, one), numbers(other_name, other)
     require_same_length(name, first, other_name, second)
     return first, second
+
+
+def table(name: str, rows: Any, row: str, column: str) -> np.ndarray:
+    """The rows as a table of finite numbers, with two rows (say, items) and two columns (say, runs) or more."""
+    if type(rows) is not np.ndarray or rows.ndim != 2 or rows.dtype.kind not in "fiub" or not np.isfinite(rows).all():
+        found = [listed(f"row {i} of {name}", values) for i, values in enumerate(listed(name, rows, table=True))]
+        for i, values in enumerate(found):
+            if len(values) != len(found[0]):
+                raise ValueError(
+                    f"{row} 0 of {name} has {counted(len(found[0]), column)} and {row} {i} has {len(values):,}: give "
+                    f"one score for every {row} and {column}"
+                )
+        numbers = [[require_real(name, f"{j} of row {i}", x) for j, x in enumerate(v)] for i, v in enumerate(found)]
+        rows = np.array(numbers).reshape(len(found), -1 if found else 0)
+    for count, noun in zip(rows.shape, (row, column), strict=True):
+        if count < 2:
+            raise ValueError(f"{name} has {counted(count, noun)}: give a table {row}s x {column}s, two of each or more")
+    return rows.astype(float)
 
 
 # --- labels ---------------------------------------------------------------------------------------------------

@@ -1,15 +1,16 @@
-"""Two models on the same items: by how much they differ, how many items it takes to see it, and many such tests."""
+"""Two models on the same items: by how much they differ, and whether they differ by less than matters."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from . import checks
-from .intervals import ROUNDING, Interval, interval_around, mean_and_error, quantile, rounding_of, unit_of
+from .intervals import Interval, interval_around, mean_and_error, quantile, rounding_of
 
 
 def paired_difference(
@@ -49,16 +50,13 @@ def paired_difference(
     rounding, as 0.3 - 0.2 and 0.1, count as equal.
 
     Miller (2024, arXiv 2411.00640); permutations via scipy. For scores of 0 and 1 see also
-    :func:`mcnemar`; for many comparisons at once, :func:`adjusted_p_values`. Explained in the chapter "Trusting a
-    Judge".
+    :func:`mcnemar`; for many comparisons at once, :func:`adjust_p_values`; to show that two models do
+    *not* differ, :func:`equivalence`. Explained in the chapters "Trusting a Judge" and "Error Bars".
     """
     if method not in ("t", "permutation"):
         raise ValueError(f"method={method!r} is unknown: give 't' or 'permutation'")
     confidence = checks.require_number("confidence", confidence, 0, 1)
-    a, b = checks.pair("a", a, "b", b)
-    groups = None if clusters is None else checks.groups(clusters, len(a))
-    rounding = rounding_of(a, b)
-    differences = np.where(np.abs(a - b) <= rounding, 0.0, a - b)
+    differences, groups, rounding = _differences(a, b, clusters)
     difference, error, freedom = mean_and_error(differences, groups, small_sample, rounding)
     if method == "permutation":
         p_value = _permutation_p_value(differences, groups, resamples, seed)
@@ -117,173 +115,142 @@ def mcnemar(a: Iterable[int], b: Iterable[int], confidence: float = 0.95) -> Int
     return Interval((only_a - only_b) / n, max(-1.0, centre - reach), min(1.0, centre + reach), p_value=p_value)
 
 
-def items_needed(
-    difference: float,
-    standard_deviation: float | None = None,
-    power: float = 0.8,
-    confidence: float = 0.95,
-    pilot_items: int | None = None,
-    *,
-    disagreement: float | None = None,
-) -> Interval:
-    """How many items it takes to detect a difference between two models.
+@dataclass(frozen=True, kw_only=True)
+class Equivalence(Interval):
+    """How far two models are apart, and whether that is less than a margin.
 
-    Parameters
+    Attributes
     ----------
-    difference : float
-        The true mean difference to detect, greater than 0.
-    standard_deviation : float, optional
-        Of the item-by-item differences a - b, greater than 0, when the true mean difference is `difference`.
-    power : float
-        How often :func:`paired_difference` should detect it, between 0 and 1.
+    estimate : float
+        mean(a - b), in the unit of the scores.
+    low : float
+        Lower limit of the interval that decides. Its coverage is 2 * confidence - 1, which is 90% for 0.95.
+    high : float
+        Upper limit of the same interval.
+    standard_error : float
+    p_value : None
+        This is no test of "there is no difference"; :func:`paired_difference` has that p-value.
+    margin : float
+        As given.
     confidence : float
-        Coverage of that interval. The difference is detected when the interval excludes 0.
-    pilot_items : int, optional
-        The number of items from which the standard deviation or the disagreement was estimated, at least two.
-    disagreement : float, optional
-        For scores of 0 and 1, instead of the standard deviation: the share of items on which one model is right and the
-        other wrong. It is at least `difference`, because every point of difference takes an item that tells them apart.
-
-    Returns
-    -------
-    Interval
-        In whole items. With `pilot_items`, low and high are the items needed at the confidence limits of the standard
-        deviation or of the disagreement; without, they equal the estimate.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a number is out of range, the difference is greater than the disagreement, or not exactly one of
-        `standard_deviation` and `disagreement` is given.
-
-    Notes
-    -----
-    **A trap for scores of 0 and 1.** Their standard deviation is sqrt(disagreement - d^2), where d is the mean
-    difference. One that was measured in a pilot has the difference *of the pilot* taken out. If that was large and the
-    one to detect is small, the measured value is too small, and so is the number of items: 40 of 63 items that differ,
-    all in favour of one model, have a standard deviation of 0.48, but with a true difference of 0.1 one of 0.79.
-    So give `disagreement`: then the spread is computed for the difference to detect.
-
-    The formula is ((z_confidence + z_power) sd / difference)^2, for a normal variable (Miller, 2024,
-    arXiv 2411.00640), plus z_confidence^2 / 2 because paired_difference uses t (Guenther, 1981). At a power of 0.8 to
-    0.99 and a confidence of 0.95 to 0.99, this is within one item of statsmodels' TTestPower, which is exact for normal
-    differences. At lower confidence it asks for up to some percent more, because a difference detected with the wrong
-    sign does not count here. Scores of 0 and 1 are not normal: if the models would differ on fewer than 10 or so of the
-    items, plan for more. Explained in the chapter "Trusting a Judge".
-
-    The limits from `pilot_items` assume normal differences; those of a disagreement are Wilson's (but a disagreement
-    below `difference` is impossible, and counts as equal to it).
+        As given.
+    p_not_worse : float
+        One-sided p-value of "a is worse than b by the margin or more". If small, a is not worse (non-inferiority).
+    p_not_better : float
+        One-sided p-value of "a is better than b by the margin or more". If small, a is not better.
+    p_equivalent : float
+        The greater of the two. If small, the models are equal within the margin (equivalence).
     """
-    difference = checks.require_number("difference", difference)
-    power = checks.require_number("power", power, 0, 1)
-    confidence = checks.require_number("confidence", confidence, 0, 1)
-    if (standard_deviation is None) == (disagreement is None):
-        given = "both" if disagreement is not None else "neither"
-        raise ValueError(
-            f"give exactly one of standard_deviation and disagreement, not {given}: disagreement for scores of 0 and 1 "
-            "(the share of items on which the two models differ), standard_deviation for others"
-        )
-    freedom = None if pilot_items is None else checks.require_count("pilot_items", pilot_items, least=2) - 1
-    if disagreement is not None:
-        disagreement = checks.require_number("disagreement", disagreement, 0, 1, closed=True)
-        if difference - disagreement > ROUNDING:
-            raise ValueError(
-                f"difference={difference:g} is greater than disagreement={disagreement:g}: models that differ on "
-                f"{disagreement:.1%} of the items differ by no more than that in their means. Plan for a smaller "
-                "difference, or expect more disagreement"
-            )
-        limits = (disagreement, disagreement) if freedom is None else _share_limits(disagreement, freedom, confidence)
-        variances = [max(share, difference) - difference**2 for share in (disagreement, *limits)]
-        squared = difference**2
-    else:
-        deviation = checks.require_number("standard_deviation", standard_deviation)
-        unit = unit_of(difference)
-        squared, ratio = (difference / unit) ** 2, deviation / unit
-        variance = ratio * ratio  # may be infinite, where ** 2 would be a raw error
-        limits = (variance, variance) if freedom is None else _variance_limits(variance, freedom, confidence)
-        variances = [variance, *limits]
-    from scipy.stats import norm
 
-    z, z_power = quantile(confidence), float(norm.ppf(power))
-    if z + z_power <= 0:
-        raise ValueError(f"power={power} is no more than chance at confidence={confidence}: ask for more power")
+    margin: float
+    confidence: float
+    p_not_worse: float
+    p_not_better: float
+    p_equivalent: float
 
-    def items(variance: float) -> int:
-        if not variance < 1e15 * squared:
-            raise ValueError(f"difference={difference:g} is too small beside the spread: 10^15 items do not show it")
-        return max(2, math.ceil((z + z_power) ** 2 * variance / squared + z**2 / 2))
+    @property
+    def not_worse(self) -> bool:
+        """Whether the interval lies above -margin, which is to say that p_not_worse < 1 - confidence."""
+        return self.low > -self.margin
 
-    return Interval(*map(items, variances))
+    @property
+    def equivalent(self) -> bool:
+        """Whether the interval lies within the margin on both sides, which means that p_equivalent < 1 - confidence."""
+        return self.low > -self.margin and self.high < self.margin
+
+    def __str__(self) -> str:
+        if self.equivalent:
+            verdict, p = "equal", self.p_equivalent
+        elif self.not_worse:
+            verdict, p = "not worse", self.p_not_worse
+        else:
+            verdict, p = "not shown to be equal or not worse", self.p_not_worse
+        return f"{super().__str__()}: {verdict} within {self.margin:g} (p = {p:.3f})"
 
 
-def adjusted_p_values(
-    p_values: Iterable[float], method: Literal["holm", "benjamini-hochberg"] = "holm"
-) -> tuple[float, ...]:
-    """P-values of many comparisons (tasks, pairs of models), raised so that each still means what it says.
+def equivalence(
+    a: Iterable[float],
+    b: Iterable[float],
+    margin: float,
+    clusters: Iterable[Hashable] | None = None,
+    confidence: float = 0.95,
+    *,
+    small_sample: bool = True,
+) -> Equivalence:
+    """Whether model `a` is not worse than `b` by a margin, and whether the two are equal within it.
 
-    Twenty comparisons of equal models give one p-value below 0.05 on average. Compare the adjusted ones with 0.05.
+    A large p-value of :func:`paired_difference` shows nothing: too few items have one, too. This turns the question
+    round and asks for evidence that the difference is small.
 
     Parameters
     ----------
-    p_values : iterable of float
-        Of *all* comparisons that were made, from 0 to 1, not only of those that look good.
-    method : "holm" or "benjamini-hochberg"
-        "holm" keeps the chance of even one false finding below the limit, whatever the comparisons have to do with one
-        another. "benjamini-hochberg" keeps the expected share of false findings among the findings below it, which
-        finds more; this holds if the tests are independent or positively related, as tests of two models on several
-        tasks mostly are.
+    a, b : iterable of float
+        Scores of the two models, item by item in the same order, at least two.
+    margin : float
+        The smallest difference that matters, greater than 0, in the unit of the scores: 0.02 is two points of accuracy.
+        Choose it before you look at the data.
+    clusters, small_sample
+        As in :func:`mean_interval`.
+    confidence : float
+        Of each of the two statements, between 0.5 and 1. A false one is made in 1 - confidence of cases at most.
 
     Returns
     -------
-    tuple of float
-        In the order given.
+    Equivalence
+        An :class:`Interval` of mean(a - b) that also holds the p-values.
 
     Raises
     ------
     TypeError, ValueError
-        If there are none, or one is not a number from 0 to 1.
+        As in :func:`mean_interval`; if the margin is not greater than 0; and if all differences are equal, because
+        nothing then shows how much chance can do.
 
     Notes
     -----
-    Holm (1979); Benjamini and Hochberg (1995); via statsmodels.
-    """
-    from statsmodels.stats.multitest import multipletests
+    Two one-sided t-tests (TOST). Each is made at 1 - confidence, and for equivalence both must succeed. They do so
+    exactly if the interval with coverage 2 * confidence - 1 lies within the margin: at 0.95 the 90% interval decides,
+    not the 95% one, and no correction for two tests is needed. "Not worse" looks at its lower limit alone.
 
-    names = {"holm": "holm", "benjamini-hochberg": "fdr_bh"}
-    if method not in names:
-        raise ValueError(f"method={method!r} is unknown: give 'holm' or 'benjamini-hochberg'")
-    p_values = checks.listed("p_values", p_values)
-    for i, p in enumerate(p_values):
-        if checks.is_missing(p):
-            raise ValueError(
-                f"item {i} of p_values is {p}: leave out no comparison. paired_difference and mcnemar give p-values, "
-                "intervals of a single model have none"
-            )
-    found = checks.numbers("p_values", p_values, least=1)
-    for i, p in enumerate(found):
-        if not 0 <= p <= 1:
-            raise ValueError(f"item {i} of p_values is {p:g}: a p-value is between 0 and 1")
-    return tuple(multipletests(found, method=names[method])[1].tolist())
+    The t-test wants some items on which the models differ, on both sides: for scores of 0 and 1, twenty or so.
+
+    Schuirmann (1987); checked against statsmodels' ``ttost_paired``. Explained in the chapter "Error Bars".
+    """
+    from scipy.stats import t
+
+    margin = checks.require_number("margin", margin)
+    confidence = checks.require_number("confidence", confidence, 0.5, 1)
+    differences, groups, rounding = _differences(a, b, clusters)
+    difference, error, freedom = mean_and_error(differences, groups, small_sample, rounding)
+    if error == 0:
+        raise ValueError(
+            f"the differences do not vary (all {difference:g}, or the same in every cluster): t has nothing to measure "
+            "chance by. Add items; for scores of 0 and 1, proportion_interval bounds the share on which models differ"
+        )
+    worse = float(t.sf((difference + margin) / error, freedom))
+    better = float(t.cdf((difference - margin) / error, freedom))
+    plain = interval_around(difference, error, 2 * confidence - 1, freedom)
+    return Equivalence(
+        plain.estimate,
+        plain.low,
+        plain.high,
+        error,
+        margin=margin,
+        confidence=confidence,
+        p_not_worse=worse,
+        p_not_better=better,
+        p_equivalent=max(worse, better),
+    )
 
 
 # --- shared arithmetic ----------------------------------------------------------------------------------------
 
 
-def _variance_limits(variance: float, freedom: int, confidence: float) -> tuple[float, float]:
-    """Of the variance of a normal variable."""
-    from scipy.stats import chi2
-
-    tail = (1 - confidence) / 2
-    return float(freedom * variance / chi2.ppf(1 - tail, freedom)), float(freedom * variance / chi2.ppf(tail, freedom))
-
-
-def _share_limits(share: float, freedom: int, confidence: float) -> tuple[float, float]:
-    """Wilson's, of a share that need not be a whole number of items: it may have been rounded to print it."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    n = freedom + 1
-    low, high = proportion_confint(share * n, n, alpha=1 - confidence, method="wilson")
-    return float(low), min(1.0, float(high))
+def _differences(a: Any, b: Any, clusters: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """a - b, the cluster of each, and how far rounding may have moved it. What rounding explains is 0."""
+    a, b = checks.pair("a", a, "b", b)
+    groups = None if clusters is None else checks.groups(clusters, len(a))
+    rounding = rounding_of(a, b)
+    return np.where(np.abs(a - b) <= rounding, 0.0, a - b), groups, rounding
 
 
 def _permutation_p_value(differences: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int) -> float:

@@ -25,12 +25,16 @@ BAD_CONFIDENCE = [
             lambda: st.bradley_terry(COMPARISONS, confidence=95),
             lambda: st.items_needed(0.1, 1, confidence=95),
             lambda: st.flip_rate([A, B], 95),
+            lambda: st.proportion_interval(7, 10, "jeffreys", 95),
+            lambda: st.selection_optimism([A, B], confidence=95),
+            lambda: st.variance_components([A, B]).interval(95),
         )
     ),
     (lambda: st.wilson_interval(7, 10, 1.0), ValueError, "confidence=1.0"),
     (lambda: st.wilson_interval(7, 10, 0), ValueError, "confidence=0:"),
     (lambda: st.wilson_interval(7, 10, NAN), ValueError, "confidence=nan"),
     (lambda: st.wilson_interval(7, 10, "95%"), TypeError, "confidence must be a number, not str"),
+    (lambda: st.wilson_interval(7, 10, True), TypeError, "confidence must be a number, not bool"),
     (lambda: st.wilson_interval(7, 10, None), TypeError, "confidence must be a number, not NoneType"),
     (lambda: st.wilson_interval(7, 10, 0.95 + 0j), TypeError, "confidence must be a number, not complex"),
     (lambda: st.wilson_interval(7, 10, Decimal("sNaN")), ValueError, "confidence=Decimal"),
@@ -76,6 +80,11 @@ DRAWING = [
     lambda seed: limits(st.mean_interval(np.arange(50) ** 1.5, method="bootstrap", seed=seed)),
     lambda seed: st.paired_difference(np.arange(50) ** 1.5, [110] * 50, method="permutation", seed=seed).p_value,
     lambda seed: limits(st.krippendorff_alpha(np.random.default_rng(1).random((3, 20)), "interval", seed=seed)),
+    lambda seed: st.selection_optimism(np.random.default_rng(1).random((40, 9)), seed=seed).corrected.low,
+    lambda seed: (
+        st.cohen_kappa(A * 40, B * 40, clusters=np.arange(400) // 10, seed=seed).low
+        + st.cohen_kappa([*A * 40, 0], [*B * 40, 1], clusters=np.arange(401) % 57, seed=seed).low
+    ),
     lambda seed: st.bradley_terry([(i, "AB"[i % 2], "C", i % 3 / 2) for i in range(60)], seed=seed).low,
 ]
 

@@ -33,6 +33,64 @@ def test_wilson(successes, n, low, high):
     assert result.standard_error is None and result.p_value is None
 
 
+# Newcombe (1998, "Two-sided confidence intervals for the single proportion"), table I
+NEWCOMBE = [
+    (81, 263, (0.2553, 0.3662), (0.2527, 0.3676)),
+    (15, 148, (0.0624, 0.1605), (0.0578, 0.1617)),
+    (0, 20, (0.0, 0.1611), (0.0, 0.1684)),
+    (1, 29, (0.0061, 0.1718), (0.0009, 0.1776)),
+]
+
+
+@pytest.mark.parametrize("successes, n, wilson, clopper_pearson", NEWCOMBE)
+def test_published_intervals_of_a_proportion(successes, n, wilson, clopper_pearson):
+    assert limits(st.proportion_interval(successes, n)) == pytest.approx(wilson, abs=5e-5)
+    assert limits(st.proportion_interval(successes, n, "clopper_pearson")) == pytest.approx(clopper_pearson, abs=5e-5)
+    assert st.proportion_interval(successes, n) == st.wilson_interval(successes, n)
+
+
+@pytest.mark.parametrize("successes, n", [(1, 2), (7, 10), (1, 29), (250, 1_000)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_intervals_of_a_proportion_are_those_of_statsmodels(successes, n, confidence):
+    from statsmodels.stats.proportion import proportion_confint
+
+    for method, statsmodels in (("wilson", "wilson"), ("clopper_pearson", "beta"), ("jeffreys", "jeffreys")):
+        oracle = proportion_confint(successes, n, 1 - confidence, statsmodels)
+        result = st.proportion_interval(successes, n, method, confidence)
+        assert limits(result) == pytest.approx(oracle, abs=1e-9)
+        assert result.estimate == successes / n and result.standard_error is None and result.p_value is None
+
+
+@pytest.mark.parametrize("n", [1, 10, 1_000])
+def test_limits_at_the_edge(n):
+    """If nothing passed, the lower limit is exactly 0, and Clopper and Pearson's upper one is 1 - 0.025^(1/n)."""
+    for method in ("wilson", "clopper_pearson", "jeffreys"):
+        none, every = st.proportion_interval(0, n, method), st.proportion_interval(n, n, method)
+        assert none.low == 0 and every.high == 1 and 0 < none.high < 1
+        assert (every.low, every.high) == pytest.approx((1 - none.high, 1 - none.low))
+    assert st.proportion_interval(0, n, "clopper_pearson").high == pytest.approx(1 - 0.025 ** (1 / n))
+    assert st.proportion_interval(0, n, "jeffreys").high == pytest.approx(stats.beta.ppf(0.975, 0.5, n + 0.5))
+
+
+def exact_coverage(method, n, shares):
+    """How often the interval holds each true share: a sum over all counts, without drawing."""
+    found = [st.proportion_interval(x, n, method) for x in range(n + 1)]
+    holds = [(i.low <= shares) & (shares <= i.high) for i in found]
+    return sum(stats.binom.pmf(x, n, shares) * hold for x, hold in enumerate(holds))
+
+
+@pytest.mark.parametrize("n", [10, 30, 100])
+def test_exact_coverage_of_a_proportion(n):
+    shares = np.linspace(0, 1, 2_001)
+    coverage = {m: exact_coverage(m, n, shares) for m in ("wilson", "clopper_pearson", "jeffreys")}
+    assert coverage["clopper_pearson"].min() >= 0.95
+    for method in ("wilson", "jeffreys"):
+        assert coverage[method].mean() == pytest.approx(0.95, abs=0.01)
+        assert coverage[method].min() < 0.95
+    assert coverage["wilson"][1:-1].min() > 0.83
+    assert coverage["clopper_pearson"].mean() > coverage["wilson"].mean()
+
+
 def test_an_interval_prints_itself_briefly():
     assert str(st.wilson_interval(7, 10)) == "0.700 [0.397, 0.892]"
     assert str(st.items_needed(0.5, 1)) == "34 [34, 34]"
@@ -42,12 +100,12 @@ def test_an_interval_prints_itself_briefly():
     "options, error, reach",
     [
         ({"method": "normal"}, 0.182981, Z),  # sd / sqrt(n)
-        ({}, 0.182981, stats.t.ppf(0.975, 7)),
+        ({"method": "t"}, 0.182981, stats.t.ppf(0.975, 7)),
         ({"clusters": CLUSTERS}, 0.177466, stats.t.ppf(0.975, 2)),  # with C / (C - 1); 3 clusters, 2 degrees of freedom
         ({"clusters": CLUSTERS, "method": "normal"}, 0.177466, Z),
         ({"clusters": CLUSTERS, "small_sample": False}, 0.144900, stats.t.ppf(0.975, 2)),  # Miller (2024)
         ({"clusters": range(8)}, 0.182981, stats.t.ppf(0.975, 7)),  # every item is its own cluster: as without clusters
-        ({"confidence": 0.8}, 0.182981, stats.t.ppf(0.9, 7)),
+        ({"confidence": 0.8, "method": "t"}, 0.182981, stats.t.ppf(0.9, 7)),
     ],
 )
 def test_mean_plus_or_minus_a_multiple_of_the_standard_error(options, error, reach):
@@ -64,7 +122,24 @@ def test_clusters_of_equal_size_are_as_good_as_their_means():
 
 
 def test_wilson_of_scores_is_wilson_of_counts():
-    assert st.mean_interval(np.array(SCORES, dtype=bool), method="wilson") == st.wilson_interval(5, 8)
+    result = st.mean_interval(np.array(SCORES, dtype=bool), method="wilson")
+    assert limits(result) == limits(st.wilson_interval(5, 8)) and result.estimate == 0.625
+    assert result.standard_error == pytest.approx(0.182981, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "scores, clusters, method, why",
+    [
+        (SCORES, None, "wilson", "right or wrong"),
+        ([1] * 8, None, "wilson", "all right: t would have no width"),
+        (np.array(SCORES) + 0.0, None, "wilson", "0.0 and 1.0 are 0 and 1"),
+        ([*SCORES, 0.5], None, "t", "half a point is neither"),
+        (np.array(SCORES) * 2, None, "t", "0 and 2"),
+        (SCORES, CLUSTERS, "t", "Wilson knows of no clusters"),
+    ],
+)
+def test_the_default_is_wilson_for_right_and_wrong_and_t_for_all_else(scores, clusters, method, why):
+    assert st.mean_interval(scores, clusters) == st.mean_interval(scores, clusters, method), why
 
 
 def test_bootstrap_resamples_items():
@@ -210,6 +285,12 @@ BAD_INPUT = [
     (lambda: st.wilson_interval(0, 0), ValueError, "n=0: give 1 or more"),
     (lambda: st.wilson_interval(7.5, 10), TypeError, "successes must be a whole number, not float: 7.5"),
     (lambda: st.wilson_interval("7", 10), TypeError, "successes must be a whole number, not str"),
+    (lambda: st.wilson_interval(True, 10), TypeError, "successes must be a whole number, not bool"),
+    (lambda: st.proportion_interval(7, 10, "wald"), ValueError, "method='wald' is unknown: give 'wilson', 'clopper_p"),
+    (lambda: st.proportion_interval(7, 10, "jeffreys", 95), ValueError, "confidence=95"),
+    (lambda: st.proportion_interval(11, 10, "jeffreys"), ValueError, "11 of 10 is not a proportion"),
+    (lambda: st.proportion_interval(NAN, 10), TypeError, "successes must be a whole number, not float"),
+    (lambda: st.proportion_interval([7], 10), TypeError, "successes must be a whole number, not list"),
     (lambda: st.mean_interval([]), ValueError, "scores is empty: give 2 or more"),
     (lambda: st.mean_interval([1]), ValueError, "scores holds 1 item: give 2 or more"),
     (lambda: st.mean_interval("1101"), TypeError, "scores must be a list or an array .* not '1101'"),
@@ -238,7 +319,7 @@ BAD_INPUT = [
     (lambda: st.wilson_interval(1, 10**400), ValueError, "n=1000.*: give 9,007,199,254,740,992"),
     (lambda: st.mean_interval([1, NAN]), ValueError, "item 1 of scores is nan: leave the item out"),
     (lambda: st.mean_interval([1, math.inf]), ValueError, "item 1 of scores is inf"),
-    (lambda: st.mean_interval(SCORES, method="z"), ValueError, "method='z' is unknown: give 'normal', 't'"),
+    (lambda: st.mean_interval(SCORES, method="z"), ValueError, "method='z' is unknown: give 'auto', 'normal', 't'"),
     (lambda: st.mean_interval(SCORES, CLUSTERS, "wilson"), ValueError, "belong to no clusters"),
     (lambda: st.mean_interval([0.5, 1], method="wilson"), ValueError, "scores of 0 and 1"),
     (lambda: st.mean_interval(SCORES, "aaabbbcc"), TypeError, "clusters must be a list"),
