@@ -1,0 +1,93 @@
+"""The command: exit statuses, and a sentence where nothing can be checked."""
+
+import subprocess
+import sys
+
+import pytest
+from completions_server import CompletionsServer
+
+from nbhelpers.conformance import command, write_model
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_our_engine_passes_with_status_0(capsys):
+    assert command.main(["nbhelpers", "--architecture", "counts", "--architecture", "gpt2"]) == 0
+    out = capsys.readouterr().out
+    assert "nbhelpers on counts: 9 of 9 properties hold" in out and "nbhelpers on gpt2: 9 of 9" in out
+    assert out.endswith("Every property holds.\n")
+
+
+def test_the_usual_loop_fails_with_status_1(capsys):
+    assert command.main(["transformers", "--architecture", "counts"]) == 1
+    out = capsys.readouterr().out
+    assert "BOS           FAILS" in out and "boundary      FAILS" in out and "padding       holds" in out
+
+
+def test_a_written_folder_is_recognised(tmp_path, capsys):
+    folder = tmp_path / "known"
+    assert command.main(["--write", str(folder), "--architecture", "counts"]) == 0
+    assert capsys.readouterr().out == f"wrote {folder}\n"
+    assert command.main([str(folder)]) == 0
+    assert "nbhelpers on counts: 9 of 9" in capsys.readouterr().out
+
+
+def test_a_server_is_asked(tmp_path, capsys):
+    folder = write_model(tmp_path / "known", "counts")
+    server = CompletionsServer("counts")
+    try:
+        assert command.main([server.url, "--folder", str(folder)]) == 0
+        assert server.bodies[0]["model"] == str(folder)
+        assert command.main([server.url, "--architecture", "counts", "--model", "served"]) == 0
+        assert server.bodies[-1]["model"] == "served"
+        assert command.main([server.url, "--architecture", "llama", "--model", "served"]) == 1  # another model
+    finally:
+        server.close()
+    assert "no known fault explains them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ([], "give a TARGET, or --write FOLDER"),
+        (["vllm"], "'vllm' is no target: give nbhelpers, transformers, lm-eval:hf"),
+        (["nbhelpers:fast"], "'nbhelpers:fast' is no target"),
+        (["lm-eval:"], "'lm-eval:' is no target"),
+        (["http://127.0.0.1:9/v1"], "say which model the server serves"),
+        (["http://127.0.0.1:9/v1", "--architecture", "llama"], "--model NAME"),
+        (["http://127.0.0.1:9/v1?key=1", "--architecture", "llama", "--model", "m"], "a password or a query"),
+        (["nbhelpers", "--tolerance", "0", "--architecture", "counts"], "tolerance=0.0: give nats per token"),
+        (["nbhelpers", "--concurrency", "0", "--architecture", "counts"], "concurrency=0: give a number of threads"),
+        (["nbhelpers", "--dtype", "float3", "--architecture", "counts"], "float3"),
+    ],
+)
+def test_what_cannot_be_checked_is_said_with_status_2(arguments, said, capsys):
+    assert command.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_another_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    assert command.main([str(tmp_path)]) == 2
+    assert "holds no model whose answers are known" in capsys.readouterr().err
+
+
+def test_without_the_harness_the_pip_command_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    assert command.main(["lm-eval:hf", "--architecture", "counts"]) == 2
+    assert "run pip install 'lm-eval[hf]'" in capsys.readouterr().err
+
+
+def test_help_is_for_a_person():
+    done = subprocess.run(
+        [sys.executable, "-m", "nbhelpers.conformance.command", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    for words in ("TARGET is what computes them", "--write /tmp/known", "Exit status: 0 if every property holds"):
+        assert words in done.stdout
+    assert subprocess.run([sys.executable, "-m", "nbhelpers.conformance.command", "--dance"]).returncode == 2
