@@ -108,6 +108,20 @@ def noise(architecture):
     return one_by_one(lambda pair: -float(1 + sum((" ".join(pair)).encode()) % 97))
 
 
+def in_unit(convert):
+    """The right numbers, converted."""
+
+    def make(architecture):
+        truth = truth_of(architecture)
+
+        def total(pair):
+            return convert(truth.total(request(pair)), truth.scored(request(pair)))
+
+        return one_by_one(total)
+
+    return make
+
+
 # --- in company -------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +196,24 @@ def no_logits_for_what_was_read(architecture):
 def shared(a, b) -> int:
     """How many tokens two rows begin with together."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def second_asking_is_empty(architecture):
+    """Whoever asks again gets what is left to compute: nothing."""
+    score, seen = right(architecture), set()
+
+    def total(pair):
+        known = pair in seen
+        seen.add(pair)
+        return 0.0 if known else score([pair])[0]
+
+    return one_by_one(total)
+
+
+def keyed_by_the_whole_text(architecture):
+    """Its cache knows prompt and answer joined, and so confuses one text cut at two places."""
+    score, found = right(architecture), {}
+    return one_by_one(lambda pair: found.setdefault("".join(pair), score([pair])[0]))
 
 
 def remembers_the_prompt_alone(architecture):

@@ -31,6 +31,7 @@ class Comparison:
         self.score, self.truth, self.tolerance = score, truth, tolerance
         self.convention: Convention | None = RIGHT
         self.slack = tolerance
+        self.unexplained = ""
         self.numbers_alone: dict[Request, float] = {}
 
     def ask(self, asked: Sequence[Request]) -> list[Got]:
@@ -123,7 +124,24 @@ class Comparison:
             nearest = min(known, key=typical_error)
             # Rounding must not pass for a fault that happens to come nearer.
             best = nearest if typical_error(nearest) < right / 3 else RIGHT
-        return best if typical_error(best) <= STILL_ROUNDING else None
+        if typical_error(best) <= STILL_ROUNDING:
+            return best
+        self.unexplained = self.in_another_unit(plain, alone)
+        return None
+
+    def in_another_unit(self, plain: Sequence[Request], alone: Sequence[Got]) -> str:
+        """What to say of numbers that no convention explains: perhaps they are right, and not in nats."""
+        pairs = [(r, got, self.truth.total(r)) for r, got in zip(plain, alone, strict=True) if isinstance(got, float)]
+        units = {
+            "they are means per token, not totals": lambda r, total: total / self.truth.scored(r),
+            "they are in bits, not in nats": lambda r, total: total / math.log(2),
+            "they have the wrong sign": lambda r, total: -total,
+            "they are probabilities, not their logarithms": lambda r, total: math.exp(total),
+        }
+        for said, convert in units.items():
+            if all(math.isclose(got, convert(r, total), rel_tol=1e-3) for r, got, total in pairs):
+                return f"the numbers are right otherwise, but {said}"
+        return "the numbers are wrong, and no known fault explains them"
 
     def allow_for_rounding(self, asked: Sequence[Request], alone: Sequence[Got]) -> float:
         """The error, in nats per token, that fails no property but precision."""

@@ -64,11 +64,16 @@ def check_backend(
     another architecture, a longer text or another precision. With numbers that no known fault explains, the properties
     that need them are "undecided", and the rest are compared with the backend's own numbers, asked one by one.
     """
+    check_arguments(tolerance, concurrency)
+    return _Check(score, architecture, tolerance, longest).run(concurrency)
+
+
+def check_arguments(tolerance: float, concurrency: int) -> None:
+    """A clear error if one of the two is out of range."""
     if not 0 < tolerance < math.inf:
         raise ValueError(f"tolerance={tolerance!r}: give nats per token, above 0")
     if not isinstance(concurrency, int) or concurrency < 1:
         raise ValueError(f"concurrency={concurrency!r}: give a number of threads, 1 or more")
-    return _Check(score, architecture, tolerance, longest).run(concurrency)
 
 
 class _Check(Comparison):
@@ -104,8 +109,8 @@ class _Check(Comparison):
 
     # --- one by one: what the backend does with a single request --------------------------------------------------
 
-    def undecided(self, name: str, why: str = "the numbers are wrong, and no known fault explains them") -> Finding:
-        return Finding(name, "undecided", detail=why)
+    def undecided(self, name: str, why: str = "") -> Finding:
+        return Finding(name, "undecided", detail=why or self.unexplained)
 
     def shift(self, plain: Sequence[Request], alone: Sequence[Got]) -> Finding:
         if self.convention is None:
@@ -140,13 +145,15 @@ class _Check(Comparison):
         """Which other boundary most of the wrong numbers follow."""
         starts, reading = self.convention.starts, self.convention.reading
         pairs = list(zip(asked, given, strict=True))
-        wrong = [(r, got) for r, got in pairs if not self.error(r, got, self.want(r)) <= self.slack]
-        for boundary in ("counted", "split"):
+        wrong = [
+            pair for pair in pairs if isinstance(pair[1], float) and self.error(*pair, self.want(pair[0])) > self.slack
+        ]
+        like: dict[str, int] = {}
+        for boundary in ("counted", "split", "moved"):
             other = Convention(starts, reading, boundary)
-            like = [r for r, got in wrong if self.error(r, got, self.truth.total(r, other)) <= self.slack]
-            if 2 * len(like) > len(wrong):
-                return f"{len(like)} follow another rule, that {BOUNDARIES[boundary]}"
-        return ""
+            like[boundary] = sum(self.error(r, got, self.truth.total(r, other)) <= self.slack for r, got in wrong)
+        most = max(like, key=like.__getitem__)
+        return f"{like[most]} follow another rule, that {BOUNDARIES[most]}" if 2 * like[most] > len(wrong) else ""
 
     def long_context(self) -> Finding:
         if self.convention is None:
@@ -207,10 +214,11 @@ class _Check(Comparison):
         """Shared beginnings: in one call, in calls that follow each other, and the same again. No row needs padding."""
         cuts, answers = self.by_kind["cuts"], self.by_kind["answers"]
         again = [request for request in (*cuts[:8], *answers[:8]) for _ in range(2)]
-        found = self.compare("cache", cuts, self.one_by_one(cuts), "asked one after another")
+        one_by_one = [*cuts, *again, *cuts[:8]]
+        found = self.compare("cache", one_by_one, self.one_by_one(one_by_one), "asked one after another")
         if found.request is not None:
             return found
-        counted, largest = len(cuts), found.largest_error
+        counted, largest = len(one_by_one), found.largest_error
         for asked in (cuts, cuts[::-1], answers, again, Random(0).sample(cuts + answers, len(cuts + answers)), cuts):
             found = self.compare_batch("cache", asked, "requests that share text, in one call")
             counted, largest = counted + len(asked), max(largest, found.largest_error)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..reasons import one_line
 from .asking import Score
-from .checker import check_backend
+from .checker import check_arguments, check_backend
 from .models import ARCHITECTURES, CONTEXT, write_model, written_architecture
 
 DESCRIPTION = """\
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
+        check_arguments(options.tolerance, options.concurrency)
         if options.write:
             folder = write_model(options.write, (options.architecture or ["llama"])[0])
             print(f"wrote {folder}")

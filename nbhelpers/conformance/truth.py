@@ -34,6 +34,7 @@ BOUNDARIES = {
     "joint": "the tokens of prompt + answer count that overlap the answer's characters",
     "split": "prompt and answer are encoded apart",
     "counted": "as many tokens of prompt + answer are dropped as the prompt alone has",
+    "moved": "white space at the prompt's end moves to the answer, and then tokens are counted as those of the prompt",
 }
 
 
@@ -81,7 +82,7 @@ class Truth:
         if convention.boundary == "joint":
             first = first_of_answer(prompt, ids)
         else:
-            first = len(encode(prompt))
+            first = len(encode(prompt.rstrip() if convention.boundary == "moved" else prompt))
             if convention.boundary == "split":
                 ids = encode(prompt) + encode(answer)
         starts = self.own_starts if convention.starts is None else convention.starts

@@ -1,5 +1,7 @@
 """Each fault fails its property, and leaves the others standing."""
 
+import math
+
 import conformance_backends as backends
 import pytest
 from conformance_backends import right, with_convention
@@ -38,6 +40,8 @@ FAULTS = [
     (backends.no_logits_for_what_was_read, "llama", {"cache"}, {}, "asked one after another"),
     (backends.no_logits_for_what_was_read, "gpt2", {"cache"}, {}, "asked one after another"),
     (backends.remembers_the_prompt_alone, "qwen2", {"cache"}, {}, "that share text, in one call"),
+    (backends.second_asking_is_empty, "gpt2", {"cache"}, {}, "asked one after another"),
+    (backends.keyed_by_the_whole_text, "llama", {"cache"}, {}, "asked one after another"),
     (backends.drops_repeats, "llama", {"cache"}, {}, "numbers for"),
     (backends.cuts_windows, "llama", {"long context"}, {}, "numbers are wrong"),
     (backends.cuts_only_what_is_too_long, "gpt2", {"long context"}, {}, "an error is right"),
@@ -47,6 +51,11 @@ FAULTS = [
     # Wrong wherever something unlikely is asked, and cut texts and odd boundaries are unlikely.
     (backends.log_of_probabilities, "gpt2", {"precision", "boundary", "BOS", "cache"}, {}, "numbers are wrong"),
     (backends.races, "llama", {"concurrency"}, {}, "8 threads asked at once"),
+    (with_convention(boundary="moved"), "llama", {"boundary"}, {}, "white space at the prompt's end moves"),
+    (backends.in_unit(lambda total, tokens: total / tokens), "llama", {}, EVERYTHING, "means per token"),
+    (backends.in_unit(lambda total, tokens: total / math.log(2)), "gpt2", {}, EVERYTHING, "in bits"),
+    (backends.in_unit(lambda total, tokens: -total), "llama", {}, EVERYTHING, "the wrong sign"),
+    (backends.in_unit(lambda total, tokens: math.exp(total)), "counts", {}, EVERYTHING, "they are probabilities"),
     (backends.noise, "llama", {}, EVERYTHING, "no known fault explains them"),
 ]
 

@@ -40,14 +40,15 @@ def test_a_server_is_asked(tmp_path, capsys):
     folder = write_model(tmp_path / "known", "counts")
     server = CompletionsServer("counts")
     try:
-        assert command.main([server.url, "--folder", str(folder)]) == 0
-        assert server.bodies[0]["model"] == str(folder)
-        assert command.main([server.url, "--architecture", "counts", "--model", "served"]) == 0
+        assert command.main([server.url, "--folder", str(folder), "--concurrency", "1"]) == 0
+        assert {body["model"] for body in server.bodies} == {str(folder)}
+        another = [server.url, "--architecture", "llama", "--model", "served", "--concurrency", "1"]
+        assert command.main(another) == 1
         assert server.bodies[-1]["model"] == "served"
-        assert command.main([server.url, "--architecture", "llama", "--model", "served"]) == 1  # another model
     finally:
         server.close()
-    assert "no known fault explains them" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "concurrency   not asked" in out and "no known fault explains them" in out
 
 
 @pytest.mark.parametrize(
