@@ -83,7 +83,8 @@ def cell(findings: list[Finding]) -> str:
     """The largest error over the models; bold where the property fails on some."""
     failed = [finding for finding in findings if finding.verdict != "holds"]
     largest = max(finding.largest_error for finding in failed or findings)
-    error = "no number" if math.isinf(largest) else f"{largest:.0e}" if largest < 0.01 else f"{largest:.2g}"
+    error = f"{largest:.0e}" if 0 < largest < 0.01 else f"{largest:.2g}"
+    error = "no number" if math.isinf(largest) else error
     verdicts = " and ".join(sorted({finding.verdict for finding in failed}))
     on = "" if len(failed) in (0, len(findings)) else f" on {len(failed)} of {len(findings)}"
     return f"**{verdicts}**{on} ({error})" if failed else error

@@ -5,7 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from nbhelpers.conformance.truth import Truth
-from nbhelpers.conformance.vocabulary import vocabulary
+from nbhelpers.conformance.vocabulary import encode, vocabulary
 
 NAMES = list(vocabulary())
 
@@ -42,12 +42,11 @@ class CompletionsServer:
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def answer(self, asked: dict) -> dict:
-        choices = [self.choice(index, text) for index, text in enumerate(asked["prompt"])]
+        texts = [asked["prompt"]] if isinstance(asked["prompt"], str) else asked["prompt"]
+        choices = [self.choice(index, text) for index, text in enumerate(texts)]
         return {"object": "text_completion", "model": asked["model"], "choices": choices[::-1]}  # in any order
 
     def choice(self, index: int, text: str) -> dict:
-        from nbhelpers.conformance.vocabulary import encode
-
         start = [self.truth.architecture.start_id] * self.truth.own_starts
         ids = encode(text)
         ids = ids if ids[:1] == start else start + ids

@@ -103,6 +103,12 @@ def log_of_probabilities(architecture):
     return one_by_one(total)
 
 
+def one_token_is_nothing(architecture):
+    """Its slice of the answer is empty where the answer has one token."""
+    truth = truth_of(architecture)
+    return one_by_one(lambda pair: 0.0 if truth.scored(request(pair)) == 1 else truth.total(request(pair)))
+
+
 def noise(architecture):
     """Numbers of another model: no known fault explains them."""
     return one_by_one(lambda pair: -float(1 + sum((" ".join(pair)).encode()) % 97))

@@ -149,5 +149,6 @@ class Comparison:
             return self.tolerance
         pairs = zip(asked, alone, strict=True)
         errors = sorted(self.error(request, got, self.want(request)) for request, got in pairs)
+        errors = [error for error in errors if error < 10 * STILL_ROUNDING]  # more than that is a number of its own
         rounding = max(10 * statistics.median(errors), 4 * errors[len(errors) * 9 // 10])
         return max(self.tolerance, min(rounding, 10 * STILL_ROUNDING))

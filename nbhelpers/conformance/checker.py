@@ -39,7 +39,7 @@ def check_backend(
     architecture : str
         As for :func:`write_model`.
     tolerance : float
-        Allowed error in nats per token of the answer. 1e-4 is right for float32; a bfloat16 backend needs about 0.3.
+        Allowed error in nats per token of the answer. 1e-4 is right for float32; a bfloat16 backend needs about 0.5.
     concurrency : int
         Threads that ask at once; with 1 that property is not asked. A race shows itself only when it happens: that no
         number was wrong does not prove that there is none.
@@ -118,8 +118,7 @@ class _Check(Comparison):
         if self.convention.reading != "right":
             detail = READINGS[self.convention.reading]
             return self.compare("shift", plain, alone, detail, limit=self.tolerance, want=self.truth.total)
-        largest = max(self.error(r, got, self.want(r)) for r, got in zip(plain, alone, strict=True))
-        return Finding("shift", "holds", len(plain), largest)
+        return self.compare("shift", plain, alone, "some plain requests, and not all")
 
     def bos(self, plain: Sequence[Request], alone: Sequence[Got]) -> Finding:
         if self.convention is None:
@@ -173,7 +172,10 @@ class _Check(Comparison):
     def precision(self, asked: Sequence[Request], alone: Sequence[Got]) -> Finding:
         if self.convention is None:
             return self.undecided("precision")
-        return self.compare("precision", asked, alone, limit=self.tolerance)
+        # What is too far off for rounding is another fault's, of "shift"; but what is unlikely is asked for this one.
+        pairs = list(zip(asked, alone, strict=True))
+        kept = [(r, got) for r, got in pairs if r.kind == "unlikely" or self.error(r, got, self.want(r)) <= self.slack]
+        return self.compare("precision", *zip(*kept, strict=True), limit=self.tolerance)
 
     # --- in company ---------------------------------------------------------------------------------------------------
 

@@ -49,8 +49,10 @@ def echoed_logprobs(endpoint: Endpoint, texts: Sequence[str]) -> list[EchoedText
         If the key or the package ``openai`` is missing.
     """
     connection = make_connection(endpoint, Secret(read_key(endpoint.key_variable)), "completions")
-    # Servers differ in whether they take max_tokens=0, so let them write one token, which is dropped.
-    body = {"model": endpoint.model, "prompt": list(texts), "max_tokens": 1, "temperature": 0.0}
+    # Servers differ in whether they take max_tokens=0, so let them write one token, which is dropped. And some take one
+    # text only, and no list.
+    prompt = texts[0] if len(texts) == 1 else list(texts)
+    body = {"model": endpoint.model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0}
     body |= {"echo": True, "logprobs": 1}
     for attempt in count():
         try:

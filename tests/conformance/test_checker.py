@@ -56,6 +56,8 @@ FAULTS = [
     (backends.in_unit(lambda total, tokens: total / math.log(2)), "gpt2", {}, EVERYTHING, "in bits"),
     (backends.in_unit(lambda total, tokens: -total), "llama", {}, EVERYTHING, "the wrong sign"),
     (backends.in_unit(lambda total, tokens: math.exp(total)), "counts", {}, EVERYTHING, "they are probabilities"),
+    # Wrong wherever an answer has one token, and those are everywhere.
+    (backends.one_token_is_nothing, "llama", EVERYTHING - {"BOS"} | {"cache"}, {}, "some plain requests"),
     (backends.noise, "llama", {}, EVERYTHING, "no known fault explains them"),
 ]
 
