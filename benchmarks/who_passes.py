@@ -94,7 +94,9 @@ def example(architecture: str, finding: Finding) -> str:
     asked = [f"`{request}`" for request in (*finding.beside, finding.request)]
     shown = f"{asked[-1]} ({architecture})" + (f", asked together with {asked[0]}" if len(asked) == 2 else "")
     expected = "an error" if math.isnan(finding.expected) else f"{finding.expected:.3f}"
-    return f"{shown} | {expected} | {finding.got if isinstance(finding.got, str) else f'{finding.got:.3f}'}"
+    return (
+        f"{shown} | {expected} | {finding.got.rstrip(': ') if isinstance(finding.got, str) else f'{finding.got:.3f}'}"
+    )
 
 
 if __name__ == "__main__":

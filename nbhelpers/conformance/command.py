@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..reasons import one_line
+from ..reasons import one_line, reason
 from .asking import Score
 from .checker import check_arguments, check_backend
 from .models import ARCHITECTURES, CONTEXT, write_model, written_architecture
@@ -19,8 +19,8 @@ DESCRIPTION = """\
 Does a backend return true log-probabilities? Ask it about a tiny model whose numbers are known.
 
 TARGET is what computes them:
-  nbhelpers              this package (nbhelpers:packed, nbhelpers:plain: one of its engines)
-  transformers           the usual loop over transformers: padded batches, log-softmax
+  nbhelpers              this package (nbhelpers:packed, nbhelpers:plain: one of its engines), on $NBHELPERS_DEVICE
+  transformers           the usual loop over transformers, on the CPU: padded batches, log-softmax
   lm-eval:hf             lm-evaluation-harness, if it is installed, and any of its models that takes pretrained=;
                          more arguments follow a comma: lm-eval:hf,logits_cache=False
   http://localhost:8000/v1
@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_arguments(options.tolerance, options.concurrency)
         if options.write:
-            folder = write_model(options.write, (options.architecture or ["llama"])[0])
+            names = options.architecture or ["llama"]
+            if len(names) > 1 or options.target:
+                raise CannotCheck("--write writes one model and checks nothing: give one --architecture and no TARGET")
+            folder = write_model(options.write, names[0])
             print(f"wrote {folder}")
             return 0
         if not options.target:
@@ -112,6 +115,15 @@ def _server(options: argparse.Namespace, folder: Path | None) -> Score:
 
 
 def _local(target: str, folder: Path, dtype: str) -> Score:
+    try:
+        return _set_up(target, folder, dtype)
+    except (CannotCheck, ImportError):
+        raise
+    except Exception as error:  # other libraries raise whatever they like
+        raise CannotCheck(f"{target} cannot be set up: {reason(error)}") from error
+
+
+def _set_up(target: str, folder: Path, dtype: str) -> Score:
     from . import backends
 
     name, _, rest = target.partition(":")
@@ -141,7 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--architecture", action="append", choices=list(ARCHITECTURES), help="try this one only; may be repeated"
     )
-    parser.add_argument("--folder", help="a folder that --write wrote; it says which model it is")
+    parser.add_argument(
+        "--folder",
+        help="a folder that --write wrote; with --architecture also a converted copy of one, such as a quantised one",
+    )
     parser.add_argument("--model", help="the name by which a server knows the model (default: the folder's path)")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="nats per token, default %(default)g")
     parser.add_argument("--dtype", default="float32", help="of nbhelpers and transformers, default %(default)s")

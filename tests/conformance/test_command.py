@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from completions_server import CompletionsServer
@@ -55,6 +56,8 @@ def test_a_server_is_asked(tmp_path, capsys):
     "arguments, said",
     [
         ([], "give a TARGET, or --write FOLDER"),
+        (["--write", "here", "--architecture", "llama", "--architecture", "gpt2"], "--write writes one model"),
+        (["nbhelpers", "--write", "here"], "checks nothing: give one --architecture and no TARGET"),
         (["vllm"], "'vllm' is no target: give nbhelpers, transformers, lm-eval:hf"),
         (["nbhelpers:fast"], "'nbhelpers:fast' is no target"),
         (["lm-eval:"], "'lm-eval:' is no target"),
@@ -82,6 +85,17 @@ def test_without_the_harness_the_pip_command_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert command.main(["lm-eval:hf", "--architecture", "counts"]) == 2
     assert "run pip install 'lm-eval[hf]'" in capsys.readouterr().err
+
+
+def test_a_model_that_the_harness_does_not_know_is_named(monkeypatch, capsys):
+    def raises(name):
+        raise KeyError(name)
+
+    for name in ("lm_eval", "lm_eval.models", "lm_eval.api", "lm_eval.api.instance", "lm_eval.api.registry"):
+        stand_in = SimpleNamespace(models=None, Instance=None, get_model=raises)
+        monkeypatch.setitem(sys.modules, name, stand_in)
+    assert command.main(["lm-eval:dance", "--architecture", "counts"]) == 2
+    assert "lm-eval:dance cannot be set up: KeyError: 'dance'" in capsys.readouterr().err
 
 
 def test_help_is_for_a_person():
