@@ -215,14 +215,15 @@ class _Check(Comparison):
 
     def cache(self, order: Finding) -> Finding:
         """Shared beginnings: in one call, in calls that follow each other, and the same again. No row needs padding."""
-        cuts, answers = self.by_kind["cuts"], self.by_kind["answers"]
+        cuts, answers, short = self.by_kind["cuts"], self.by_kind["answers"], self.by_kind["short cuts"]
         again = [request for request in (*cuts[:8], *answers[:8]) for _ in range(2)]
-        one_by_one = [*cuts, *again, *cuts[:8]]
+        one_by_one = [*short, *cuts, *again, *cuts[:8]]
         found = self.compare("cache", one_by_one, self.one_by_one(one_by_one), "asked one after another")
         if found.request is not None:
             return found
         counted, largest = len(one_by_one), found.largest_error
-        for asked in (cuts, cuts[::-1], answers, again, Random(0).sample(cuts + answers, len(cuts + answers)), cuts):
+        mixed = Random(0).sample(cuts + answers, len(cuts + answers))
+        for asked in (short, cuts, cuts[::-1], answers, again, mixed, cuts):
             found = self.compare_batch("cache", asked, "requests that share text, in one call")
             counted, largest = counted + len(asked), max(largest, found.largest_error)
             if found.request is None or self.only_mixed(asked, self.ask(asked)):

@@ -23,8 +23,8 @@ class Request:
     kind : str
         Why it is asked. "plain": short, nothing special. "bos": what stands before. "boundary": where the answer
         begins. "unlikely": an answer of very low probability. "even", "uneven": rows of one length, of many.
-        "cuts": one text cut at several places. "answers": several answers to one prompt. "long": as long as the model
-        can read. "over": longer.
+        "cuts", "short cuts": one text cut at several places. "answers": several answers to one prompt. "long": as long
+        as the model can read. "over": longer.
     prompt, answer : str
         The answer is never empty.
     """
@@ -90,7 +90,7 @@ def requests(architecture: str = "llama", longest: int = CONTEXT) -> tuple[Reque
         raise ValueError(f"longest={longest!r}: give the longest row in tokens, from {lowest} to {CONTEXT}")
     words = _Words(0)
     made = [*_plain(words), *_bos(words), *_boundary(), *_unlikely(words), *_rows(words), *_shared(words)]
-    return (*made, *_long(words, longest - puts_start))
+    return (*made, *_long(words, longest - puts_start), *_short_cuts(_Words(1)))
 
 
 def _split(kind: str, text: str, answer_tokens: int) -> Request:
@@ -164,6 +164,11 @@ def _shared(words: _Words) -> list[Request]:
     cuts = [_split("cuts", text, n) for text in (words.some(EVEN) for _ in range(8)) for n in (1, 2, 3, 5, 8, 13)]
     prompts = [words.some(EVEN - 3) for _ in range(4)]
     return cuts + [Request("answers", prompt, words.some(3)) for prompt in prompts for _ in range(8)]
+
+
+def _short_cuts(words: _Words) -> list[Request]:
+    """So that a fault shows itself in a text that fits into a line."""
+    return [_split("short cuts", text, n) for text in (words.some(5) for _ in range(2)) for n in (1, 2, 3, 4)]
 
 
 def _long(words: _Words, longest: int) -> list[Request]:

@@ -5,7 +5,7 @@ import json
 import pytest
 from completions_server import CompletionsServer
 
-from nbhelpers.conformance import check_backend
+from nbhelpers.conformance import Request, check_backend, expected
 from nbhelpers.conformance.served import server_backend
 from nbhelpers.servers import Endpoint, transport
 
@@ -67,6 +67,37 @@ def test_a_server_that_writes_nothing_is_read_too(server):
     right = backend(server)([(" the red", " king")])
     server.spoil = without_the_written_token
     assert backend(server)([(" the red", " king")]) == right
+
+
+# What vLLM 0.32.0 on a CPU answered about the model "llama" in float32, shortened to the fields that are read.
+RECORDED = {
+    "choices": [
+        {
+            "index": 0,
+            "text": " the red kingra",
+            "logprobs": {
+                "text_offset": [0, 3, 7, 11, 16],
+                "token_logprobs": [
+                    None,
+                    -7.961677074432373,
+                    -13.575653076171875,
+                    -10.838411331176758,
+                    -2.1546101570129395,
+                ],
+                "tokens": ["<s>", " the", " red", " king", "ra"],
+            },
+            "finish_reason": "length",
+        }
+    ]
+}
+
+
+def test_what_vllm_answered_is_the_truth(server):
+    server.spoil = lambda body: RECORDED
+    (one,) = backend(server)([(" the red", " king")])
+    (two,) = backend(server)([(" the", " red king")])
+    truth = expected("llama", [Request("", " the red", " king"), Request("", " the", " red king")])
+    assert [one, two] == pytest.approx(truth, abs=1e-4)
 
 
 def with_logprobs(**changed):
