@@ -42,7 +42,8 @@ _LLAMA = {
     "use_cache": True,
 }
 _QWEN = {**_LLAMA, "rms_norm_eps": 1e-6, "use_sliding_window": False}
-_FEWER_HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "tie_word_embeddings": False}
+# Qwen2's heads share the width: some servers pass over `head_dim`.
+_QWEN2 = {**_QWEN, "hidden_size": 64, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
 _GPT2 = {
     "activation_function": "gelu_new",
     "attn_pdrop": 0.0,
@@ -100,12 +101,13 @@ def _llama(config: Config) -> Weights:
     draw = _Draw(seed=len(config["model_type"]) + config["num_attention_heads"])
     width, inner, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
     heads, shared = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
-    weights = {"model.embed_tokens.weight": draw(1.0, config["vocab_size"], width)}
+    wider = math.sqrt(32 / width)  # the wider, the smaller: predictions stay as opinionated
+    weights = {"model.embed_tokens.weight": draw(wider, config["vocab_size"], width)}
     for layer in range(config["num_hidden_layers"]):
         name = f"model.layers.{layer}"
         weights[f"{name}.input_layernorm.weight"] = draw.around_one(width)
         for part, rows in (("q", heads), ("k", shared), ("v", shared)):
-            weights[f"{name}.self_attn.{part}_proj.weight"] = draw(0.3, rows, width)
+            weights[f"{name}.self_attn.{part}_proj.weight"] = draw(0.3 * wider, rows, width)
             if config["model_type"] == "qwen2":
                 weights[f"{name}.self_attn.{part}_proj.bias"] = draw(0.5, rows)
         if config["model_type"] == "qwen3":
@@ -113,12 +115,12 @@ def _llama(config: Config) -> Weights:
             weights[f"{name}.self_attn.k_norm.weight"] = draw.around_one(size)
         weights[f"{name}.self_attn.o_proj.weight"] = draw(0.3, width, heads)
         weights[f"{name}.post_attention_layernorm.weight"] = draw.around_one(width)
-        weights[f"{name}.mlp.gate_proj.weight"] = draw(0.4, inner, width)
-        weights[f"{name}.mlp.up_proj.weight"] = draw(0.4, inner, width)
+        weights[f"{name}.mlp.gate_proj.weight"] = draw(0.4 * wider, inner, width)
+        weights[f"{name}.mlp.up_proj.weight"] = draw(0.4 * wider, inner, width)
         weights[f"{name}.mlp.down_proj.weight"] = draw(0.4, width, inner)
     weights["model.norm.weight"] = draw.around_one(width)
     if not config["tie_word_embeddings"]:
-        weights["lm_head.weight"] = draw(1.0, config["vocab_size"], width)
+        weights["lm_head.weight"] = draw(wider, config["vocab_size"], width)
     return weights
 
 
@@ -171,7 +173,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     made.name: made
     for made in (
         Architecture("llama", _named("llama", "LlamaForCausalLM", _LLAMA), _llama, True, START),
-        Architecture("qwen2", _named("qwen2", "Qwen2ForCausalLM", {**_QWEN, **_FEWER_HEADS}), _llama, False, None),
+        Architecture("qwen2", _named("qwen2", "Qwen2ForCausalLM", _QWEN2), _llama, False, None),
         Architecture(
             "qwen3", _named("qwen3", "Qwen3ForCausalLM", {**_QWEN, "attention_bias": False}), _llama, False, None
         ),
@@ -216,7 +218,7 @@ def write_model(folder: str | os.PathLike[str], architecture: str) -> Path:
     folder : str or path
         It is made if need be. A folder that holds other files is left alone.
     architecture : str
-        "llama", "qwen2", "qwen3", "gpt2", each of about 50,000 random weights; or "counts", which can be checked by
+        "llama", "qwen2", "qwen3", "gpt2", each of 44,000 to 61,000 random weights; or "counts", which can be checked by
         hand: see `nbhelpers.conformance.counting`.
 
     Returns
