@@ -80,7 +80,7 @@ newest: clean ## remake .venv with the newest releases of everything, tested or 
 links: book ## follow every link that leaves the book; the broken ones are in _build/linkcheck/output.txt
 	@.venv/bin/jupyter-book build . --builder custom --custom-builder linkcheck
 
-fuzz: $(READY) ## 2,000 random sets of requests against the oracle (a few minutes)
+fuzz: $(READY) ## 2,000 random sets of requests against the oracle, in torch and in NumPy (a few minutes)
 	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/engine/test_run.py -q -k random_requests
 
 bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (two to three hours, Linux); see benchmarks/README.md

@@ -30,6 +30,12 @@ def tiny64(tiny):
 
 
 @pytest.fixture(scope="session")
+def tiny_oracles(tiny, tiny64):
+    """The model in float64, in torch and, where there is a forward pass for it, in NumPy."""
+    return [leg for leg in (tiny64, oracle.in_numpy(tiny.model)) if leg is not None]
+
+
+@pytest.fixture(scope="session")
 def gpt2():
     tokenizer = make_tokenizer()
     return nb.wrap_model(make_model("gpt2", len(tokenizer)).to(DEVICE), tokenizer, "tiny gpt2")

@@ -1,11 +1,15 @@
 """The independent judge of the package's numbers: slow, plain, float64, and without a line of the package.
 
+Its forward passes are those of transformers in float64. `in_numpy` gives it other legs to stand on: the forward passes
+of `nbhelpers.conformance.forward`, which share no line with transformers or torch.
+
 One sequence at a time, all logits of the sequence, no batches, no padding. Which tokens belong to an answer is
 found by counting bytes, not by the tokenizer's offsets: every tokenizer used in the tests is a byte-level BPE, so
 that a token's bytes can be read off its name in the vocabulary.
 """
 
 import copy
+from types import SimpleNamespace
 
 import torch
 
@@ -31,6 +35,26 @@ def token_bytes(tokenizer, token_id: int) -> bytes:
 
 def in_float64(model):
     return copy.deepcopy(model).double().eval()
+
+
+class InNumPy:
+    """Takes the place of a float64 model."""
+
+    device = "cpu"
+
+    def __init__(self, model) -> None:
+        self.config = model.config.to_dict()
+        self.weights = {name: w.detach().cpu().double().numpy() for name, w in model.state_dict().items()}
+
+    def __call__(self, ids: torch.Tensor) -> SimpleNamespace:
+        from nbhelpers.conformance.forward import logprob_table
+
+        return SimpleNamespace(logits=torch.from_numpy(logprob_table(self.config, self.weights, ids[0].tolist()))[None])
+
+
+def in_numpy(model) -> InNumPy | None:
+    """The same model in NumPy, or None if its architecture has no forward pass there."""
+    return InNumPy(model) if model.config.model_type in ("gpt2", "llama", "qwen2", "qwen3") else None
 
 
 @torch.no_grad()

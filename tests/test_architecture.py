@@ -38,6 +38,8 @@ def test_every_module_imports_only_from_the_layers_below():
         ("statistics/ratings", "from ..units import perplexity_of", "Statistics imports nothing but"),
         ("sandbox/isolation", "from .running import run_program", "A module of sandbox"),
         ("sandbox/plain_data", "from ..warn import warn_caller", "only from the layers below it"),
+        ("conformance/forward", "from .truth import expected", "A module of conformance"),
+        ("conformance/truth", "from ..scoring import score_answers", "The numbers of conformance"),
         ("checking/plain", "from .numbers import extract_number", "A module of checking"),
         ("checking/overlap", "from ..models import load_model", "Checking imports nothing but"),
     ],

@@ -43,6 +43,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(unpacked):
     assert shipped == source | {Path("nbhelpers/py.typed")}
 
 
+def test_the_wheel_brings_its_commands(unpacked):
+    (file,) = unpacked.glob("*.dist-info/entry_points.txt")
+    assert "nbhelpers-conformance = nbhelpers.conformance.command:main" in file.read_text()
+
+
 def test_every_module_can_be_imported_from_the_wheel(unpacked, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}  # goes before the installation that .venv points to
     done = subprocess.run(

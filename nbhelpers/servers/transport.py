@@ -63,9 +63,9 @@ class Outcome:
 class Connection:
     """An endpoint as the threads of one call share it: its address, its key, and what the server calls a field."""
 
-    def __init__(self, endpoint: Endpoint, secret: Secret, local: bool) -> None:
+    def __init__(self, endpoint: Endpoint, secret: Secret, local: bool, path: str = "chat/completions") -> None:
         self.endpoint, self.secret, self.local = endpoint, secret, local
-        self.url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+        self.url = f"{endpoint.base_url.rstrip('/')}/{path}"
         self.token_limit = "max_tokens"
         self.ssl_context: Any = False  # made once, because reading the certificates takes 50 ms
 
@@ -95,7 +95,7 @@ class Connection:
         )
 
 
-def make_connection(endpoint: Endpoint, secret: Secret) -> Connection:
+def make_connection(endpoint: Endpoint, secret: Secret, path: str = "chat/completions") -> Connection:
     """The way to the server; a clear error if the key or the package ``openai`` is missing."""
     try:
         import openai  # noqa: F401
@@ -113,7 +113,7 @@ def make_connection(endpoint: Endpoint, secret: Secret) -> Connection:
         )
     if not re.fullmatch(r"[!-~]*", read_key(endpoint.key_variable)):
         raise ValueError(f"the key in {endpoint.key_variable} holds a space or another character that no key has")
-    connection = Connection(endpoint, secret, local)
+    connection = Connection(endpoint, secret, local, path)
     try:
         connection.open()
     except Exception as error:  # a proxy's address without a scheme, a missing file of certificates
@@ -222,13 +222,17 @@ def _ask(
         except Failure as failure:
             if not failure.retryable or attempt == connection.endpoint.retries or failure.wait > LONGEST_WAIT:
                 raise
-            backoff = min(FIRST_WAIT * 2 ** min(attempt, 30), LONGEST_WAIT) * _jitter.uniform(0.75, 1.25)
-            wait = failure.wait + backoff
+            wait = wait_before_retry(failure, attempt)
         else:
             save_reply(folder, name, request, body)
             return reply
         if halt.wait(wait):
             return None
+
+
+def wait_before_retry(failure: Failure, attempt: int) -> float:
+    """Seconds to wait: what the server asks for, and a time of our own that grows with the attempts."""
+    return failure.wait + min(FIRST_WAIT * 2 ** min(attempt, 30), LONGEST_WAIT) * _jitter.uniform(0.75, 1.25)
 
 
 def _without_key(body: Any, secret: Secret) -> Any:
@@ -248,17 +252,17 @@ async def _post(client: Any, connection: Connection, request: dict[str, Any]) ->
     body = {name: value for name, value in request.items() if name not in ("base_url", "extra_body")}
     body |= request.get("extra_body", {})
     body[connection.token_limit] = body.pop("max_tokens")
-    status, headers, content = await _exchange(client, connection, body)
+    status, headers, content = await exchange(client, connection, body)
     if "max_tokens" in body and wants_max_completion_tokens(status, content, request):
         connection.token_limit = "max_completion_tokens"
         body[connection.token_limit] = body.pop("max_tokens")
-        status, headers, content = await _exchange(client, connection, body)
+        status, headers, content = await exchange(client, connection, body)
     if not 200 <= status < 300:
         raise read_error(status, headers, content, request, connection.url)
     return parse_json(content)
 
 
-async def _exchange(client: Any, connection: Connection, body: Mapping[str, Any]) -> tuple[int, Mapping, bytes]:
+async def exchange(client: Any, connection: Connection, body: Mapping[str, Any]) -> tuple[int, Mapping, bytes]:
     """One request and its answer, within the bounds of time and size: status, headers, content."""
     timeout = connection.endpoint.timeout
     try:

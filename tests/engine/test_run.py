@@ -20,7 +20,7 @@ def test_both_engines_match_the_oracle(tiny, tiny64, engine, budget):
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("NBHELPERS_FUZZ", "5"))))
-def test_random_requests_match_the_oracle(tiny, tiny64, seed, monkeypatch):
+def test_random_requests_match_the_oracle(tiny, tiny_oracles, seed, monkeypatch):
     """`make fuzz` asks for 500 sets of requests for each of the four models."""
     prompts, answers = random_requests(seed, 12)
     rng = random.Random(seed)
@@ -29,7 +29,12 @@ def test_random_requests_match_the_oracle(tiny, tiny64, seed, monkeypatch):
     for device in ("SLICE_ON_CPU", "SLICE_ELSEWHERE"):
         monkeypatch.setattr(head, device, sliced)
     engine = "packed" if seed % 4 else "plain"
-    assert matches_the_oracle(tiny, tiny64, prompts, answers, engine=engine, token_budget=budget)
+    for model64 in tiny_oracles:
+        assert matches_the_oracle(tiny, model64, prompts, answers, engine=engine, token_budget=budget)
+
+
+def test_gpt2_and_llama_have_a_second_oracle(tiny, tiny_oracles):
+    assert len(tiny_oracles) == 1 + (tiny.model.config.model_type in ("gpt2", "llama"))
 
 
 @pytest.mark.embedded
