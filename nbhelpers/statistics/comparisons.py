@@ -96,7 +96,7 @@ def mcnemar(a: Iterable[int], b: Iterable[int], confidence: float = 0.95) -> Int
     -----
     Test: McNemar (1947), the binomial test of the items on which the models disagree, via scipy. Interval: "Wald+2"
     of Agresti and Min (2005), which adds half an item to each of the four counts and behaves well when few items
-    differ. Used in the chapter "Judging with a Model".
+    differ. Used in the chapters "Judging with a Model" and "Error Bars".
     """
     from scipy.stats import binomtest
 

@@ -100,8 +100,8 @@ def best_of_k(scores: Iterable[float], k: int) -> float:
     separate better candidates from luckier ones; :func:`selection_optimism` does, from their scores item by item.
 
     Dodge and others, "Show Your Work" (2019, arXiv 1909.03004), draw with replacement, which is biased; Tang and
-    others, "Showing Your Work Doesn't Always Work" (2020, arXiv 2004.13705), without, as here. Explained in the chapter
-    "Error Bars".
+    others, "Showing Your Work Doesn't Always Work" (2020, arXiv 2004.13705), without, as here. Without bias it varies
+    more (Dodge and others, 2021, arXiv 2110.00613). Explained in the chapter "Error Bars".
     """
     found = np.sort(checks.numbers("scores", scores, least=1))
     k, n = checks.require_count("k", k), len(found)
