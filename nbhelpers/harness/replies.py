@@ -1,0 +1,91 @@
+"""Texts for the harness's tasks that generate: contexts encoded and shortened, replies decoded as lm-eval does it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ..generation import Generation, continue_rows
+from ..models import LanguageModel
+from ..sampling import generator_of
+from ..tokens import encode_each, own_prefix, require_rows, with_context
+from .options import Writing, writing_of
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+log = logging.getLogger(__name__)
+
+
+def write_replies(
+    lm: LanguageModel,
+    requests: Sequence[Instance],
+    limit: int | None,
+    *,
+    think_end_token: str | None = None,
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[int, str]]:
+    """The index of each request with its text; requests that want the same settings run together.
+
+    Where a task samples, each occurrence of a context has random numbers of its own, made from the seed that the
+    harness gave torch: neither the other requests nor their order change what is drawn.
+    """
+    import torch
+
+    groups: dict[Writing, list[int]] = {}
+    for number, request in enumerate(requests):
+        groups.setdefault(writing_of(request), []).append(number)
+    drawn: Counter[str] = Counter()
+    for writing, numbers in groups.items():
+        contexts = [requests[number].args[0] for number in numbers]
+        generators = []
+        for context in contexts:
+            index = int.from_bytes(sha256(context.encode()).digest())
+            generators.append(generator_of(torch.initial_seed(), index, drawn[context]))
+            drawn[context] += 1
+        written = continue_rows(
+            lm,
+            encode_contexts(lm, contexts, limit, writing.new_tokens),
+            writing.new_tokens,
+            stops=writing.stops,
+            temperature=writing.temperature,
+            generators=generators,
+            token_budget=token_budget,
+            progress=progress,
+        )
+        for number, found in zip(numbers, written, strict=True):
+            yield number, _reply(lm, found, writing, think_end_token)
+
+
+def _reply(lm: LanguageModel, found: Generation, writing: Writing, think_end_token: str | None) -> str:
+    """The text without special tokens, reasoning and stop strings, decoded on its own: what lm-eval's `hf` returns."""
+    from lm_eval.models.utils import postprocess_generated_text
+
+    text = lm.tokenizer.decode(found.token_ids, skip_special_tokens=True)
+    return postprocess_generated_text(text, list(writing.stops), think_end_token)
+
+
+def encode_contexts(
+    lm: LanguageModel, contexts: Sequence[str], limit: int | None, new_tokens: int
+) -> list[tuple[int, ...]]:
+    """Contexts as token ids, shortened on the left so that there is room to write."""
+    room = None if limit is None else limit - new_tokens
+    if room is not None and room < 1:
+        raise ValueError(
+            f"max_gen_toks={new_tokens} leaves no room for a context: {lm.name!r} reads {limit} tokens; ask for fewer, "
+            "--gen_kwargs max_gen_toks=..."
+        )
+    prefix, rows, shortened = own_prefix(lm.tokenizer), [], 0
+    for number, (ids, _) in enumerate(encode_each(lm, contexts)):
+        row = ids if ids[: len(prefix)] == prefix else prefix + ids
+        row = row or with_context(lm, (), 0, prefix, f"request {number}")[0]
+        require_rows(lm, row, f"request {number}")
+        shortened += room is not None and len(row) > room
+        rows.append(row if room is None else row[-room:])
+    if shortened:
+        log.warning("%d of %d contexts are longer than %d tokens: shortened on the left", shortened, len(rows), room)
+    return rows
