@@ -48,9 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     try:
         report, rest = take_report(given)
+    except ValueError as error:
+        sys.exit(f"nbhelpers-lm-eval: {error}")
+    try:
         from .lm_eval_adapter import HarnessLM
-    except (ModuleNotFoundError, ValueError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != "lm_eval":
+    except ModuleNotFoundError as error:
+        if error.name != "lm_eval":
             raise
         sys.exit(f"nbhelpers-lm-eval: {error}")
     from lm_eval.__main__ import cli_evaluate
