@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_LIMIT = 2_048  # window of a rolling score where a model has no limit of its own: lm-eval's number
-PIECE = 1_024  # requests scored between two savings, where the harness keeps a cache of responses
+PIECE = 512  # requests between two savings, where the harness keeps responses (--use_cache)
 
 
 class HarnessLM(TemplateLM):
@@ -86,8 +86,8 @@ class HarnessLM(TemplateLM):
     think_end_token : str, optional
         Text that ends the reasoning, such as ``</think>``: a generated reply begins after its last occurrence.
     difference_report : path, optional
-        A file for the requests that the two boundaries cut differently, one :class:`BoundaryDifference` a line (JSON).
-        Those whose responses come from the harness's cache (``--use_cache``) are not looked at.
+        A file (overwritten) for the requests that the two boundaries cut differently: a :class:`BoundaryDifference` a
+        line, as JSON. Requests that the harness answers from its cache (``--use_cache``) are not looked at.
 
     Raises
     ------
@@ -232,10 +232,8 @@ class HarnessLM(TemplateLM):
         items = encode_joint(self.lm, pairs) if self.boundary == "joint" or self._report is not None else []
         if self._report is not None:
             write_differences(self._report, requests, find_differences(self.lm, pairs, items, self.cut, self.limit))
-        if self.boundary == "joint":
-            rows = [item.request for item in items]
-        else:
-            rows = [joined(*self.cut(*pair)) for pair in pairs]
+        joint = self.boundary == "joint"
+        rows = [item.request for item in items] if joint else [joined(*self.cut(*pair)) for pair in pairs]
         for request, row in zip(requests, rows, strict=True):
             if not row.scored:
                 raise ValueError(
@@ -305,13 +303,15 @@ class HarnessLM(TemplateLM):
 
     def _pieces(self, rows: Sequence[Request]) -> Iterator[list[int]]:
         """All at once. Where the harness keeps responses, in pieces of similar beginnings, so that a stop loses one."""
-        everything = list(range(len(rows)))
-        if getattr(self.cache_hook, "dbdict", None) is None:
-            yield everything
-            return
-        everything.sort(key=lambda number: rows[number].ids.tolist())
-        for first in range(0, len(rows), PIECE):
-            yield everything[first : first + PIECE]
+        numbers = list(range(len(rows)))
+        if self._keeps_responses:
+            numbers.sort(key=lambda number: rows[number].ids.astype(">i4").tobytes())
+        piece = PIECE if self._keeps_responses else max(1, len(rows))
+        return (numbers[first : first + piece] for first in range(0, len(rows), piece))
+
+    @property
+    def _keeps_responses(self) -> bool:
+        return getattr(self.cache_hook, "dbdict", None) is not None
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """What the model writes after each context, up to the first stop string."""
@@ -320,6 +320,7 @@ class HarnessLM(TemplateLM):
             self.lm,
             requests,
             self.limit,
+            piece=PIECE if self._keeps_responses else None,
             think_end_token=self.think_end_token,
             token_budget=self.token_budget,
             progress=not disable_tqdm,
@@ -330,22 +331,16 @@ class HarnessLM(TemplateLM):
 
 
 def boundary_differences(lm: LanguageModel, requests: Sequence[tuple[str, str]]) -> list[BoundaryDifference]:
-    """The requests whose score depends on where the continuation is taken to begin, with both scores and the reason.
+    """The requests that lm-eval cuts elsewhere than we do, with both scores and the reason.
 
     Parameters
     ----------
     lm : LanguageModel
     requests : sequence of (str, str)
-        Contexts with their continuations, as a task of lm-evaluation-harness makes them.
-
-    Returns
-    -------
-    list of BoundaryDifference
-        Only those that differ, in order. The list is empty where both cuts agree on every request.
+        Contexts with their continuations.
     """
     model = HarnessLM(lm)
-    pairs = [(str(context), str(continuation)) for context, continuation in requests]
-    return find_differences(lm, pairs, encode_joint(lm, pairs), model.cut, model.limit)
+    return find_differences(lm, requests, encode_joint(lm, requests), model.cut, model.limit)
 
 
 if "nbhelpers" not in model_registry:  # a later version of the harness may have found our entry point

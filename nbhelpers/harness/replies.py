@@ -25,11 +25,12 @@ def write_replies(
     requests: Sequence[Instance],
     limit: int | None,
     *,
+    piece: int | None = None,
     think_end_token: str | None = None,
     token_budget: int | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[int, str]]:
-    """The index of each request with its text; requests that want the same settings run together.
+    """The index of each request with its text; requests that want the same settings run together, `piece` at a time.
 
     Where a task samples, each occurrence of a context has random numbers of its own, made from the seed that the
     harness gave torch: neither the other requests nor their order change what is drawn.
@@ -40,7 +41,7 @@ def write_replies(
     for number, request in enumerate(requests):
         groups.setdefault(writing_of(request), []).append(number)
     drawn: Counter[str] = Counter()
-    for writing, numbers in groups.items():
+    for writing, numbers in _pieces(groups, piece):
         contexts = [requests[number].args[0] for number in numbers]
         generators = []
         for context in contexts:
@@ -59,6 +60,13 @@ def write_replies(
         )
         for number, found in zip(numbers, written, strict=True):
             yield number, _reply(lm, found, writing, think_end_token)
+
+
+def _pieces(groups: dict[Writing, list[int]], piece: int | None) -> Iterator[tuple[Writing, list[int]]]:
+    for writing, numbers in groups.items():
+        size = piece or len(numbers)
+        for first in range(0, len(numbers), size):
+            yield writing, numbers[first : first + size]
 
 
 def _reply(lm: LanguageModel, found: Generation, writing: Writing, think_end_token: str | None) -> str:
