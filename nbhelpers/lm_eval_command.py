@@ -89,3 +89,7 @@ def with_our_model(arguments: Sequence[str]) -> list[str]:
         return rest
     begin = rest[:1] if rest[:1] == ["run"] else ["run"]
     return [*begin, "--model", "nbhelpers", *rest[len(begin) if rest[:1] == ["run"] else 0 :]]
+
+
+if __name__ == "__main__":
+    main()
