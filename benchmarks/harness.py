@@ -1,10 +1,10 @@
 """Time lm-evaluation-harness with our model against its own `hf`, as a person would run it: start-up included.
 
 `.venv/bin/python benchmarks/harness.py --help`. It needs the extra `lm-eval`, and nothing from the network. A round
-runs both models on one task, one right after the other, each in a fresh process; ratios are taken within a round, and
-the median counts. Beside the time on the clock stands the processor's, which other load on the machine hardly changes. Before
-the rounds, `hf` runs a part of the task at several batch sizes, and the fastest takes part.
-Every log-likelihood of both runs is compared. Results go to results-harness.json, a table to the screen.
+runs both models on one task, one right after the other, each in a fresh process. Ratios are taken within a round, and
+the median counts. Beside the time on the clock stands the processor's, which other load on the machine changes little.
+Before the rounds, `hf` runs a part of the task at several batch sizes, and the fastest takes part. Every log-likelihood
+of both runs is compared. Results go to results-harness.json, a table to the screen.
 """
 
 from __future__ import annotations
