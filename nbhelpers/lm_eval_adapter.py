@@ -26,13 +26,11 @@ except ModuleNotFoundError as error:
         name="lm_eval",
     ) from None
 
-from jinja2.exceptions import TemplateError
 from lm_eval import utils
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import model_registry
 from lm_eval.models.utils import has_bos_prefix
 
-from .chats import check_chat
 from .engine import Engine, Request
 from .harness.differences import (
     BoundaryDifference,
@@ -44,7 +42,7 @@ from .harness.differences import (
     write_differences,
 )
 from .harness.options import as_model, check_arguments, name_of, refuse_unknown, window_of
-from .harness.replies import write_replies
+from .harness.replies import render_history, write_replies
 from .models import LanguageModel
 from .scoring import score_each
 from .tokens import with_context
@@ -147,6 +145,23 @@ class HarnessLM(TemplateLM):
         if batch_size not in (None, 1, "1"):
             log.info("batch_size=%s has no effect with nbhelpers: its batches go by token_budget", batch_size)
 
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict, additional_config: dict | None = None) -> HarnessLM:
+        """The model as the harness makes it: model arguments, then its own options.
+
+        Its command asks for "cuda:0" where nobody chose a device, so that is "auto" here: ``device=cuda:0`` among the
+        model arguments insists on it.
+        """
+        options = {name: value for name, value in (additional_config or {}).items() if value is not None}
+        if options.get("device") == "cuda:0":
+            options["device"] = "auto"
+        return cls(**(options | arg_dict))
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict | None = None) -> HarnessLM:
+        """:meth:`create_from_arg_obj` of arguments in one string, ``name=value,name=value``."""
+        return cls.create_from_arg_obj(utils.simple_parse_args_string(arg_string), additional_config)
+
     @property
     def eot_token_id(self) -> int | None:
         """The tokenizer's EOS token."""
@@ -186,25 +201,7 @@ class HarnessLM(TemplateLM):
 
         As in lm-eval's `hf`, a template that refuses system messages gets the chat without them, with a warning.
         """
-        check_chat(chat_history, "the chat")
-        if not self.tokenizer.chat_template:
-            raise ValueError(
-                f"the tokenizer of {self.lm.name!r} has no chat template: run without --apply_chat_template"
-            )
-        options = {
-            "tokenize": False,
-            "add_generation_prompt": add_generation_prompt,
-            "continue_final_message": not add_generation_prompt,
-            **self.chat_template_args,
-        }
-        try:
-            return self.tokenizer.apply_chat_template(chat_history, **options)
-        except TemplateError as error:
-            rest = [message for message in chat_history if message["role"] != "system"]
-            if len(rest) == len(chat_history):
-                raise
-            log.warning("the chat template refuses a system message (%s): it is left out", error)
-            return self.tokenizer.apply_chat_template(rest, **options)
+        return render_history(self.lm, chat_history, add_generation_prompt, self.chat_template_args)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """Token ids as lm-eval's `hf` makes them: with special tokens, unless the text begins with them."""

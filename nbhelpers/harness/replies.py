@@ -1,13 +1,14 @@
-"""Texts for the harness's tasks that generate: contexts encoded and shortened, replies decoded as lm-eval does it."""
+"""Chats as contexts, and the texts that the harness's tasks let a model write, each as lm-eval's `hf` makes them."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..chats import Chat, check_chat
 from ..generation import Generation, continue_rows
 from ..models import LanguageModel
 from ..sampling import generator_of
@@ -18,6 +19,29 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
 log = logging.getLogger(__name__)
+
+
+def render_history(lm: LanguageModel, chat: Chat, add_generation_prompt: bool, options: Mapping[str, Any]) -> str:
+    """A chat as the tokenizer's template renders it; one that refuses system messages gets the chat without them."""
+    from jinja2.exceptions import TemplateError
+
+    check_chat(chat, "the chat")
+    if not lm.tokenizer.chat_template:
+        raise ValueError(f"the tokenizer of {lm.name!r} has no chat template: run without --apply_chat_template")
+    settings = {
+        "tokenize": False,
+        "add_generation_prompt": add_generation_prompt,
+        "continue_final_message": not add_generation_prompt,
+        **options,
+    }
+    try:
+        return lm.tokenizer.apply_chat_template(chat, **settings)
+    except TemplateError as error:
+        rest = [message for message in chat if message["role"] != "system"]
+        if len(rest) == len(chat):
+            raise
+        log.warning("the chat template refuses a system message (%s): it is left out", error)
+        return lm.tokenizer.apply_chat_template(rest, **settings)
 
 
 def write_replies(

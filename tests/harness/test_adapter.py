@@ -247,6 +247,25 @@ def test_the_harness_finds_the_model_by_its_name_and_its_own_beside_it(small):
     assert model.get_model_info()["boundary"] == "joint"
 
 
+@pytest.mark.parametrize(
+    "arguments, options, asked",
+    [
+        ({}, {"device": "cuda:0", "batch_size": 1}, "auto"),  # the command's default, with or without a GPU
+        ({}, {"device": None}, "auto"),
+        ({}, {"device": "mps"}, "mps"),
+        ({"device": "cpu"}, {"device": "cuda:0"}, "cpu"),  # model arguments win
+        ({"device": "cuda:0"}, {"device": "cuda:0"}, "cuda:0"),
+    ],
+)
+def test_the_device_is_the_one_that_somebody_chose(small, monkeypatch, arguments, options, asked):
+    seen = []
+    monkeypatch.setattr(lm_eval_adapter, "as_model", lambda pretrained, device, dtype: seen.append(device) or small)
+    HarnessLM.create_from_arg_obj(arguments, options)
+    text = ",".join(f"{name}={value}" for name, value in arguments.items())
+    HarnessLM.create_from_arg_string(text, options)
+    assert seen == [asked, asked]
+
+
 # ---- chats ----
 
 TEMPLATE = (

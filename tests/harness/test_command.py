@@ -83,7 +83,7 @@ def test_help_is_ours(given, capsys):
 def test_a_run_writes_results_samples_and_differences(folder, tmp_path):
     done = command(
         *("--tasks", "own_capitals", "own_replies", "--include_path", ".", "--num_fewshot", "2", "--limit", "3"),
-        *("--model_args", f"pretrained={folder},dtype=float32", "--device", "cpu", "--batch_size", "8"),
+        *("--model_args", f"pretrained={folder},dtype=float32", "--batch_size", "8"),
         *("--output_path", str(tmp_path / "results"), "--log_samples"),
         *("--difference-report", str(tmp_path / "differences.jsonl")),
     )
