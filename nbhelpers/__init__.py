@@ -10,8 +10,9 @@ them. The book "Evaluating Language Models" explains the ideas behind each funct
 From the bottom up: `embedded` brings the default model, `loading` and `models` load any; `engine` turns token ids into
 log-probabilities; `tokens`, `chats`, `prompts` and `boundary` turn text into ids; `scoring`, `perplexity` and
 `generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `checking`
-says whether an answer is right where a program can; `plots` draws. `statistics` says how sure a number is, and
-`sandbox` runs programs that a model wrote; both stand apart. Each module imports only from those below it; the
+says whether an answer is right where a program can; `plots` draws. `lm_eval_adapter`, made of what is in `harness`,
+lets lm-evaluation-harness use all this. `statistics` says how sure a number is, and `sandbox` runs programs that a model
+wrote; both stand apart. Each module imports only from those below it; the
 contracts in pyproject.toml hold it to that.
 """
 

@@ -84,8 +84,9 @@ class HarnessLM(TemplateLM):
     think_end_token : str, optional
         Text that ends the reasoning, such as ``</think>``: a generated reply begins after its last occurrence.
     difference_report : path, optional
-        A file (overwritten) for the requests that the two boundaries cut differently: a :class:`BoundaryDifference` a
-        line, as JSON. Requests that the harness answers from its cache (``--use_cache``) are not looked at.
+        A file (overwritten) for the requests that the two boundaries cut differently, one
+        :class:`~nbhelpers.harness.differences.BoundaryDifference` a line, as JSON. Requests that the harness answers
+        from its cache (``--use_cache``) are not looked at.
 
     Raises
     ------
