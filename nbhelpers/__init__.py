@@ -11,8 +11,9 @@ From the bottom up: `embedded` brings the default model, `loading` and `models` 
 log-probabilities; `tokens`, `chats`, `prompts` and `boundary` turn text into ids; `scoring`, `perplexity` and
 `generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `checking`
 says whether an answer is right where a program can; `conformance` says whether any backend's numbers are true; `plots`
-and `forest` draw. `statistics` says how sure a number is, and `sandbox` runs programs that a model wrote; both stand
-apart. Each module imports only from those below it; the contracts in pyproject.toml hold it to that.
+and `forest` draw. `lm_eval_adapter`, made of what is in `harness`, lets lm-evaluation-harness use all this.
+`statistics` says how sure a number is, and `sandbox` runs programs that a model wrote; both stand apart. Each module
+imports only from those below it; the contracts in pyproject.toml hold it to that.
 """
 
 from .checking import (

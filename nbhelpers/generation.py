@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tqdm import tqdm
 
@@ -15,6 +15,9 @@ from .models import LanguageModel
 from .prompts import read_prompts
 from .sampling import before_stop, check_sampling, generator_of
 from .tokens import encode_with_spans, require_rows, tokens_text, with_context
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -141,19 +144,48 @@ def generate(
     stops = check_sampling(max_new_tokens, temperature, seed, stop, samples)
     copies = int(samples or 1)
     rows = _encode_prompts(lm, prompts, max_new_tokens, chat_template_kwargs)
+    results = continue_rows(
+        lm,
+        rows,
+        int(max_new_tokens),
+        stops=stops,
+        temperature=float(temperature),
+        generators=[generator_of(seed, i, sample) for i in range(len(rows)) for sample in range(copies)],
+        samples=copies,
+        token_budget=token_budget,
+        progress=progress,
+    )
+    if samples is None:
+        return results
+    return [results[first : first + copies] for first in range(0, len(results), copies)]
+
+
+def continue_rows(
+    lm: LanguageModel,
+    rows: Sequence[tuple[int, ...]],
+    max_new_tokens: int,
+    *,
+    stops: Sequence[str],
+    temperature: float,
+    generators: Sequence[np.random.Generator],
+    samples: int = 1,
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> list[Generation]:
+    """:func:`generate` after prompts that are encoded already; the samples of one stand together."""
     ends = _end_tokens(lm)
 
     def is_end(written: list[int]) -> bool:
         return written[-1] in ends or (bool(stops) and any(s in tokens_text(lm, written) for s in stops))
 
-    with tqdm(total=len(rows) * copies, disable=not progress) as bar:
+    with tqdm(total=len(rows) * samples, disable=not progress) as bar:
         written = continue_prompts(
             lm,
             rows,
-            int(max_new_tokens),
-            temperature=float(temperature),
-            generators=[generator_of(seed, i, sample) for i in range(len(rows)) for sample in range(copies)],
-            samples=copies,
+            max_new_tokens,
+            temperature=temperature,
+            generators=generators,
+            samples=samples,
             pad=ends[0] if ends else 0,
             is_end=is_end,
             token_budget=token_budget,
@@ -164,9 +196,7 @@ def generate(
         ids = found.token_ids[:-1] if found.token_ids[-1] in ends else found.token_ids
         text = before_stop(tokens_text(lm, ids), stops)
         results.append(Generation(text, found.token_ids, found.logprobs, "stop" if found.ended else "length"))
-    if samples is None:
-        return results
-    return [results[first : first + copies] for first in range(0, len(results), copies)]
+    return results
 
 
 def _end_tokens(lm: LanguageModel) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .boundary import Boundary, Item, encode_items, pair_up
 from .chats import Chat
-from .engine import LOG_PROBABILITIES, Engine, Reduction, Request, score_requests, split
+from .engine import LOG_PROBABILITIES, Columns, Engine, Reduction, Request, score_requests, split
 from .models import LanguageModel
 from .tokens import (
     encode_with_spans,
@@ -208,24 +208,38 @@ def score_items(
     progress: bool = False,
 ) -> list[AnswerScore]:
     """:func:`score_answers` of items that are encoded already."""
-    if not items:
+    requests = [item.request for item in items]
+    results = score_each(lm, requests, engine=engine, token_budget=token_budget, progress=progress)
+    return [_answer_score(item, *columns) for item, columns in zip(items, results, strict=True)]
+
+
+def score_each(
+    lm: LanguageModel,
+    requests: Sequence[Request],
+    *,
+    engine: Engine = "auto",
+    token_budget: int | None = None,
+    progress: bool = False,
+) -> list[Columns]:
+    """For each request, the log-probability of its scored tokens, and whether each is the model's most likely one."""
+    if not requests:
         return []
     # Equal requests are computed once, under the name of the first item that asks.
     first_item: dict[Request, int] = {}
-    for number, item in enumerate(items):
-        first_item.setdefault(item.request, number)
-    requests = list(first_item)
+    for number, request in enumerate(requests):
+        first_item.setdefault(request, number)
+    distinct = list(first_item)
     columns = score_requests(
         lm,
-        requests,
+        distinct,
         LOG_PROBABILITIES,
-        lambda i: f"item {first_item[requests[i]]}",
+        lambda i: f"item {first_item[distinct[i]]}",
         engine=engine,
         token_budget=token_budget,
         progress=progress,
     )
-    results = dict(zip(requests, split(columns, requests), strict=True))
-    return [_answer_score(item, *results[item.request]) for item in items]
+    results = dict(zip(distinct, split(columns, distinct), strict=True))
+    return [results[request] for request in requests]
 
 
 def _answer_score(item: Item, logprobs: torch.Tensor, greedy: torch.Tensor) -> AnswerScore:

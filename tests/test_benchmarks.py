@@ -36,3 +36,18 @@ def test_our_tools_run_and_the_report_counts_tokens(bench):
         run = worker.TOOLS[tool](str(embedded_folder()), "float32", "cpu")
         assert all(math.isfinite(total) and total < 0 for total in run({"workload": "D", "size": 1}))
     assert "| A | 400 |" in report.sizes()
+
+
+def test_the_tasks_of_the_harness_s_benchmark_are_written_and_its_report_counts_rounds(bench, tmp_path):
+    import harness
+    import yaml
+
+    harness.write_tasks(tmp_path, dict.fromkeys(harness.TASKS, 3))
+    for name in harness.TASKS:
+        task = yaml.safe_load((tmp_path / f"{name}.yaml").read_text())
+        assert task["task"] == name
+        for file in task["dataset_kwargs"]["data_files"].values():
+            assert (tmp_path / file).read_text().count("\n") >= 3, file
+    rounds = [{"hf": {"clock": hf, "processor": hf}, "nbhelpers": {"clock": 10, "processor": 5}} for hf in (20, 30, 90)]
+    table = harness.report([{"task": "zero_shot", "batch": 8, "rounds": rounds, "largest_difference": 0.0003}])
+    assert "| batch 8, 30.0 s | 10.0 s | **3.00** (2.00 to 9.00) | 1.5 (met) | 6.00 | 0.0003 |" in table
