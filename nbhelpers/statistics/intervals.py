@@ -132,8 +132,9 @@ def mean_interval(
         The group each item was drawn with, such as the passage of a question or the question of an answer. Items may
         resemble one another within a group, but not across groups.
     method : "auto", "t", "normal", "bootstrap" or "wilson"
-        "auto": "wilson" if all scores are 0 or 1 and there are no clusters, else "t". "t" and "normal": the mean plus
-        or minus a multiple of the standard error; t has n - 1 degrees of freedom, or one less than the number of
+        "auto": "wilson" if all scores are 0 or 1 and there are no clusters, else "t". (Name "t" for scores that only
+        happen to be 0 and 1, such as points of which a wrong answer would have cost some.) "t" and "normal": the mean
+        plus or minus a multiple of the standard error; t has n - 1 degrees of freedom, or one less than the number of
         clusters. "bootstrap": percentiles of the means of resampled items, or of resampled whole clusters. "wilson":
         as :func:`wilson_interval`, for scores of 0 and 1 without clusters; the standard error beside it is that of "t".
     confidence : float
