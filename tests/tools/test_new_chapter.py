@@ -115,7 +115,7 @@ def book(tmp_path_factory) -> Path:
         (["_static/panels"], "is no name"),
         (["data/panels"], "book/data holds data"),
         (["text_overlap/bleu"], "book/text_overlap/bleu.ipynb is there already"),
-        (["instruction_tuning/gpt2"], "book/instruction_tuning/gpt2.md is there already"),
+        (["perplexity/notes"], "book/perplexity/notes.md is there already"),
         (["weather/bleu"], "book/text_overlap/bleu.ipynb has the label bleu"),
         (["weather/rain", "--title", "two\nlines"], "is no title"),
         (["weather/rain", "--title", "# Rain"], "is no title"),
@@ -126,6 +126,7 @@ def book(tmp_path_factory) -> Path:
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_nothing(book, capsys, arguments, reason):
+    (book / "book/perplexity/notes.md").write_text("A page without code.", "utf-8")
     before = content(book)
     assert main([*arguments, "--root", str(book)]) == 1
     errors = capsys.readouterr().err
