@@ -23,6 +23,7 @@ from typing import Any
 # Before torch is imported, and for the workers, which inherit it: torch's threads would otherwise spin while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import host
 import torch
 import workloads
 from tqdm import tqdm
@@ -264,7 +265,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often every tool runs each workload (default 5)")
     precisions = ["float32", "bfloat16"]
     parser.add_argument("--precisions", nargs="+", default=precisions, choices=precisions)
-    parts = [*"ABCDEG", "profile", "parity", "failures", "memory", "growth"]
+    parts = [*"ABCDEG", "profile", "parity", "failures", "memory", "growth", "host"]
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="what to measure (default: all)")
     parser.add_argument("--full", action="store_true", help="give the peers all questions of A and C (hours)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where (default cpu)")
@@ -280,8 +281,8 @@ def main() -> None:
         parser.error("--device cuda: this machine has no CUDA device")
     if on_gpu and options.parts == parts:
         options.parts = [*"ABCDEG", "parity", "failures", "growth"]
-    if on_gpu and {"profile", "memory"} & set(options.parts):
-        parser.error("profile and memory are about a CPU: on a GPU every part reports its memory")
+    if on_gpu and {"profile", "memory", "host"} & set(options.parts):
+        parser.error("profile, memory and host are about a CPU: on a GPU every part reports its memory")
     if options.model and not options.results:
         parser.error("--model needs --results: the usual file holds the embedded model's results, and would lose them")
     kept_in = options.results or HERE / ("results-cuda.json" if on_gpu else "results.json")
@@ -324,6 +325,8 @@ def main() -> None:
                 save(part, failures(workers))
             elif part == "growth" and precision == options.precisions[0]:
                 save(part, growth(start))
+            elif part == "host" and precision == options.precisions[0]:
+                save(part, host.measure_sizes())
         for worker in workers.values():
             worker.close()
         if "memory" in options.parts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import host as host_share
 import matplotlib.pyplot as plt
 import workloads
 from transformers import AutoTokenizer
@@ -21,6 +22,8 @@ BEGIN, END = "<!-- begin: written by report.py -->", "<!-- end: written by repor
 TARGETS = {"A": 15, "B": 1.9, "C": 6, "D": 1.15, "E disjoint": 1.1, "E stride 512": 1.1}
 NAMES = {"E disjoint": ("lm-eval", "disjoint"), "E stride 512": ("guide", "stride 512")}
 FLOOR_TARGET, MEMORY_TARGET = 0.85, 0.25
+HOST_TARGET = 0.15  # milliseconds a request
+GROWTH_TARGET, GROWTH_MEMORY_TARGET = 1.2, 1.5e9  # time a request, most over fewest requests; bytes
 GPU_RESULTS = {
     "random weights in the shape of Llama 3.2 1B": HERE / "results-cuda-1b.json",
     "random weights in the embedded model's shape": HERE / "results-cuda.json",
@@ -142,6 +145,43 @@ def profile(found: dict[str, Any]) -> str:
     )
 
 
+def host(runs: list[dict[str, Any]]) -> str:
+    """The host's share by step, and how it grows."""
+    few = runs[0]
+    rows = [
+        [
+            step,
+            f"{median(host_share.milliseconds(few, step)):.3f} ms",
+            "model" if step in host_share.OF_THE_MODEL else "host",
+        ]
+        for step in (*host_share.STEPS, host_share.REST)
+    ]
+    share = median(host_share.share_of_host(few))
+    text = table(["step", "a request", "whose"], rows)
+    text += (
+        f"\nThe host's share is **{share:.3f} ms** a request; target {HOST_TARGET} {_verdict(share <= HOST_TARGET)}.\n"
+    )
+    if len(runs) > 1:
+        totals = [median(sum(seconds.values()) for seconds in run["rounds"]) / run["requests"] for run in runs]
+        grown = [
+            [
+                f"{run['requests']:,}",
+                f"{1_000 * total:.3f} ms",
+                f"{median(host_share.share_of_host(run)):.3f} ms",
+                f"{run['extra_bytes'] / 1e6:,.0f} MB",
+            ]
+            for run, total in zip(runs, totals, strict=True)
+        ]
+        text += "\n" + table(["requests", "a request", "of it, the host's", "peak above the model"], grown)
+        met = _verdict(totals[-1] <= GROWTH_TARGET * totals[0])
+        text += (
+            f"\nThe largest run takes {totals[-1] / totals[0]:.2f} times as long a request as the smallest; target "
+            f"{GROWTH_TARGET} {met}. Its peak, texts and results included, has the target "
+            f"{GROWTH_MEMORY_TARGET / 1e6:,.0f} MB {_verdict(runs[-1]['extra_bytes'] <= GROWTH_MEMORY_TARGET)}.\n"
+        )
+    return text
+
+
 def half(results: dict[str, Any]) -> str:
     full, low = (results[precision]["A"] for precision in ("float32", "bfloat16"))
     full, low = full["ours"], low["ours"]
@@ -228,6 +268,8 @@ def main() -> None:
                 f"On E, {precision}, lm-eval's rolling log-likelihood and ours are {abs(theirs - ours):.2g} nats "
                 f"apart, of {ours:,.1f}.\n"
             )
+        if "host" in mine:
+            text += [f"### The host's share, {precision}: a model of one layer, one thread\n", host(mine["host"])]
         if "parity" in mine:
             text += [f"### Agreement with the peers, {precision}\n", parity(mine["parity"])]
     if all("ours" in results.get(precision, {}).get("A", {}) for precision in ("float32", "bfloat16")):
