@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -88,8 +87,8 @@ def _encode_jointly(lm: LanguageModel, prompts: Sequence[Prompt], answers: Seque
     encoded = encode_each(lm, texts, spans_from=(len(prompt.text) for prompt in prompts))
     rows = vocabulary_rows(lm)
     for number, (prompt, answer, found) in enumerate(zip(prompts, answers, encoded, strict=True)):
-        before = bisect_right(found.spans, len(prompt.text), key=lambda span: span[1])
-        spans = found.spans[before:]
+        before = found.spans[:, 1].searchsorted(len(prompt.text), side="right")
+        spans = found.spans[before:].tolist()
         straddles = bool(spans) and prompt.text[spans[0][0] :].strip(" ") != ""
         yield _item(lm, rows, number, prompt, answer, prompt.text + answer, found.ids, spans, straddles)
 
@@ -118,7 +117,7 @@ def encode_apart(
                     f"tokenizer of {lm.name!r} changes what it encodes (many put a space before every text): use "
                     'boundary="joint"'
                 )
-        yield _item(lm, rows, number, prompt, answer, answer, ids, found.spans, False)
+        yield _item(lm, rows, number, prompt, answer, answer, ids, found.spans.tolist(), False)
 
 
 def _item(

@@ -7,7 +7,7 @@ Gigabytes, 1999). Here a text shares whole pieces, which may be cut only where `
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class FrontCoded(NamedTuple):
     pieces: list[str]
 
 
-def front_code(texts: Sequence[str], last_cut: LastCut) -> list[FrontCoded]:
+def front_code(texts: Sequence[str], last_cut: LastCut) -> Iterator[FrontCoded]:
     """All texts, in sorted order, cut wherever a later one parts from them.
 
     >>> for coded in front_code(["the end", "the cat sat", "the cat ran"], lambda text, end: text.rfind(" ", 0, end)):
@@ -44,25 +44,25 @@ def front_code(texts: Sequence[str], last_cut: LastCut) -> list[FrontCoded]:
     order = sorted(range(len(texts)), key=texts.__getitem__)
     # Where each text parts from the one before it.
     shared = [0, *(_shared_cut(texts[a], texts[b], last_cut) for a, b in pairwise(order))][: len(order)]
-    # Going backwards, `cuts` holds where the texts further on part from this one, in ascending order.
+    # Going backwards, `cuts` holds where the texts further on part from this one, in ascending order. Each of these
+    # places ends a piece of one text only. `ends` takes them in reverse, so that going forwards they come off in order.
     cuts: list[int] = []
-    pieces: list[list[str]] = []
+    ends: list[int] = []
     for number, begin in zip(reversed(order), reversed(shared), strict=True):
-        text, own = texts[number], [len(texts[number])]
+        ends.append(len(texts[number]))
         while cuts and cuts[-1] > begin:
-            own.append(cuts.pop())
-        own.append(begin)
-        pieces.append([text[a:b] for a, b in pairwise(reversed(own))])
+            ends.append(cuts.pop())
         if begin and (not cuts or cuts[-1] < begin):
             cuts.append(begin)
-    coded, ends = [], [0]
-    for number, begin, own in zip(order, shared, reversed(pieces), strict=True):
-        kept = bisect_left(ends, begin)
-        del ends[kept + 1 :]
-        for piece in own:
-            ends.append(ends[-1] + len(piece))
-        coded.append(FrontCoded(number, kept, own))
-    return coded
+    path = [0]  # where the pieces of this text end
+    for number, begin in zip(order, shared, strict=True):
+        text, pieces = texts[number], []
+        kept = bisect_left(path, begin)
+        del path[kept + 1 :]
+        while not pieces or path[-1] < len(text):
+            path.append(ends.pop())
+            pieces.append(text[path[-2] : path[-1]])
+        yield FrontCoded(number, kept, pieces)
 
 
 def _shared_cut(one: str, other: str, last_cut: LastCut) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, islice, tee
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,28 +21,30 @@ if TYPE_CHECKING:
 # Texts that are compared with each other, to encode once what they share. More of them would share hardly more.
 COMPARED_TOGETHER = 4_096
 
-# Characters per call of the tokenizer: some hundredths of a second, after which an interruption is noticed.
-ENCODED_TOGETHER = 65_536
+# Texts and characters per call of the tokenizer. A call takes some hundredths of a second at most, then an interruption
+# is noticed; and the tuples that it returns are gone again before Python's garbage collector gets to know them.
+ENCODED_TOGETHER = 128, 65_536
 
 Spans = list[tuple[int, int]]
+NO_SPANS = np.empty((0, 2), dtype=np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """A text as token ids, without special tokens around it.
 
     Attributes
     ----------
     ids : int32 array [tokens]
-    spans : list of (int, int)
-        For the last ``len(spans)`` tokens, the characters ``text[start:end]`` that each covers.
+    spans : int array [some of the last tokens, 2]
+        The characters ``text[start:end]`` that each of them covers.
     """
 
     ids: np.ndarray
-    spans: Spans
+    spans: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Piece:
     """A piece of a text, with the ids of everything up to its end; its own ids and spans count from its beginning."""
 
@@ -52,10 +54,9 @@ class _Piece:
     ids: Sequence[int]
     reported: Sequence[tuple[int, int]]
 
-    def spans(self, piece_of: Callable[[int], str]) -> Spans:
-        begin = self.end - len(self.text)
+    def spans(self, piece_of: Callable[[int], str]) -> np.ndarray:
         own = _without_gaps(piece_of, self.text, self.ids, self.reported)
-        return [(begin + start, begin + end) for start, end in own]
+        return np.array(own, dtype=np.int64).reshape(-1, 2) + (self.end - len(self.text))
 
 
 def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], Spans]:
@@ -66,7 +67,7 @@ def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], Sp
     it reaches.
     """
     encoded = next(encode_each(lm, [text], [0]))
-    return tuple(encoded.ids.tolist()), encoded.spans
+    return tuple(encoded.ids.tolist()), [(start, end) for start, end in encoded.spans.tolist()]
 
 
 def encode_each(lm: LanguageModel, texts: Iterable[str], spans_from: Iterable[int] | None = None) -> Iterator[Encoded]:
@@ -78,23 +79,22 @@ def encode_each(lm: LanguageModel, texts: Iterable[str], spans_from: Iterable[in
     texts, characters, piece_of = iter(texts), None if spans_from is None else iter(spans_from), _piece_of(lm)
     can_cut = splits_before_spaces(lm.tokenizer)
     while block := list(islice(texts, COMPARED_TOGETHER)):
-        coded = front_code(block, last_cut) if can_cut else [FrontCoded(i, 0, [text]) for i, text in enumerate(block)]
+        coded = front_code(block, last_cut) if can_cut else (FrontCoded(i, 0, [text]) for i, text in enumerate(block))
         begins = None if characters is None else list(islice(characters, len(block)))
         found: dict[int, Encoded] = {}
         for number, path in _encode_coded(lm, block, coded, with_spans=begins is not None):
-            spans: Spans = []
-            if begins is not None:
-                needed = [piece for piece in path if piece.end > begins[number]]
-                spans = [span for piece in needed for span in piece.spans(piece_of)]
-            found[number] = Encoded(path[-1].ids_so_far, spans)
+            needed = [] if begins is None else [piece for piece in path if piece.end > begins[number]]
+            spans = [piece.spans(piece_of) for piece in needed]
+            found[number] = Encoded(path[-1].ids_so_far, np.concatenate(spans) if spans else NO_SPANS)
         yield from (found[number] for number in range(len(block)))
 
 
 def _encode_coded(
-    lm: LanguageModel, texts: Sequence[str], coded: Sequence[FrontCoded], with_spans: bool
+    lm: LanguageModel, texts: Sequence[str], coded: Iterator[FrontCoded], with_spans: bool
 ) -> Iterator[tuple[int, list[_Piece]]]:
     """The number of each text and its pieces, encoded: one list, which changes from one text to the next."""
-    encoded = _encode_pieces(lm, chain.from_iterable(pieces for _, _, pieces in coded), with_spans)
+    coded, ahead = tee(coded)
+    encoded = _encode_pieces(lm, chain.from_iterable(pieces for _, _, pieces in ahead), with_spans)
     unknown, unknown_id = lm.tokenizer.unk_token, lm.tokenizer.unk_token_id
     path: list[_Piece] = []
     for number, kept, pieces in coded:
@@ -113,7 +113,7 @@ def _encode_pieces(
     lm: LanguageModel, pieces: Iterable[str], with_spans: bool
 ) -> Iterator[tuple[list[int], Sequence[tuple[int, int]]]]:
     """Ids of each piece, and with `with_spans` the spans that the tokenizer reports; equal neighbours are done once."""
-    for batch in _batches(pieces, ENCODED_TOGETHER):
+    for batch in _batches(pieces, *ENCODED_TOGETHER):
         distinct = list(dict.fromkeys(batch))
         encoded = lm.tokenizer(
             distinct,
@@ -127,13 +127,13 @@ def _encode_pieces(
         yield from (found[piece] for piece in batch)
 
 
-def _batches(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
-    """Texts in order, so many together that they have at least this many characters."""
+def _batches(texts: Iterable[str], most: int, characters: int) -> Iterator[list[str]]:
+    """Texts in order, `most` together, or fewer as soon as they have this many characters."""
     batch, size = [], 0
     for text in texts:
         batch.append(text)
         size += len(text)
-        if size >= characters:
+        if len(batch) == most or size >= characters:
             yield batch
             batch, size = [], 0
     if batch:

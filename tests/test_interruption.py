@@ -73,7 +73,9 @@ print([s.total for s in nb.score_answers(lm, texts[:9], [" end"] * 9)] == few)
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_ctrl_c_is_answered_in_every_phase():
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     *phases, same_as_before = run.stdout.splitlines()
     assert [phase.split(",")[:2] for phase in phases] == [
         ["encoding", "stopped"],
