@@ -1,6 +1,7 @@
 """What the benchmark names in strings exists, so that a renamed function does not end a run of hours."""
 
 import ast
+import importlib
 import math
 from pathlib import Path
 
@@ -24,6 +25,31 @@ def test_every_function_of_the_profile_is_one_of_the_package(bench):
     functions = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     named = {name for parts in bench.PARTS.values() for name in parts}
     assert named and named <= functions
+
+
+def test_every_step_of_the_hosts_share_is_a_function_of_the_package(bench):
+    for name in (name for names in bench.host.STEPS.values() for name in names):
+        module, _, function = f"nbhelpers.{name}".rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_time_counts_for_the_innermost_step(bench, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(bench.host.time, "process_time", lambda: now[0])
+
+    def takes(seconds, inner=lambda: None):
+        def work():
+            now[0] += seconds
+            inner()
+            now[0] += seconds
+
+        return work
+
+    clock = bench.host.Clock()
+    masks = clock.timed("masks", takes(10))
+    takes(1, clock.timed("forward passes", takes(100, masks)))()
+    clock.switch()
+    assert clock.seconds == {"masks": 20, "forward passes": 200, bench.host.REST: 2}
 
 
 @pytest.mark.embedded
