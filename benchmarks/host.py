@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Before anything with threads is imported.
-os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+if __name__ == "__main__":  # before anything with threads is imported; where bench.py imports this, threads are its own
+    os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 import workloads
 from worker import peak_of_memory, start_of_memory
@@ -34,7 +34,7 @@ STEPS = {
     "forward passes": ["engine.packed._read_chunk"],
     "head and softmax": ["engine.packed.reduce_states", "engine.plain.reduce_states"],
     "spot check, its forward pass included": ["engine.verify.require_agreement"],
-    "results": ["scoring._answer_score", "scoring.split"],
+    "results": ["scoring._answer_score"],
 }
 OF_THE_MODEL = ("forward passes", "head and softmax")
 REST = "everything else"
