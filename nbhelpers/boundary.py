@@ -14,6 +14,7 @@ from .engine import Request
 from .models import LanguageModel, vocabulary_rows
 from .prompts import Prompt, one_for_each, read_prompts
 from .tokens import (
+    ALL,
     Spans,
     encode_each,
     missing_context,
@@ -87,8 +88,7 @@ def _encode_jointly(lm: LanguageModel, prompts: Sequence[Prompt], answers: Seque
     encoded = encode_each(lm, texts, spans_from=(len(prompt.text) for prompt in prompts))
     rows = vocabulary_rows(lm)
     for number, (prompt, answer, found) in enumerate(zip(prompts, answers, encoded, strict=True)):
-        before = found.spans[:, 1].searchsorted(len(prompt.text), side="right")
-        spans = found.spans[before:].tolist()
+        spans = found.spans.tolist()
         straddles = bool(spans) and prompt.text[spans[0][0] :].strip(" ") != ""
         yield _item(lm, rows, number, prompt, answer, prompt.text + answer, found.ids, spans, straddles)
 
@@ -103,7 +103,7 @@ def encode_apart(
     """
     apart = zip(
         encode_each(lm, (prompt.text for prompt in prompts)),
-        encode_each(lm, answers, spans_from=repeat(0)),
+        encode_each(lm, answers, spans_from=repeat(ALL)),
         strict=True,
     )
     rows = vocabulary_rows(lm)

@@ -26,6 +26,7 @@ COMPARED_TOGETHER = 4_096
 ENCODED_TOGETHER = 128, 65_536
 
 Spans = list[tuple[int, int]]
+ALL = -1
 NO_SPANS = np.empty((0, 2), dtype=np.int64)
 
 
@@ -36,8 +37,8 @@ class Encoded:
     Attributes
     ----------
     ids : int32 array [tokens]
-    spans : int array [some of the last tokens, 2]
-        The characters ``text[start:end]`` that each of them covers.
+    spans : int array [tokens that were asked for, 2]
+        The characters ``text[start:end]`` that each of the last tokens covers.
     """
 
     ids: np.ndarray
@@ -66,15 +67,15 @@ def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], Sp
     for a token of nothing but spaces. Where the reported spans have such holes, each token's own text decides how far
     it reaches.
     """
-    encoded = next(encode_each(lm, [text], [0]))
+    encoded = next(encode_each(lm, [text], [ALL]))
     return tuple(encoded.ids.tolist()), [(start, end) for start, end in encoded.spans.tolist()]
 
 
 def encode_each(lm: LanguageModel, texts: Iterable[str], spans_from: Iterable[int] | None = None) -> Iterator[Encoded]:
     """Each text as its tokens. What texts share at their beginning is encoded once, where that is sure to be exact.
 
-    With `spans_from`, one character for each text, come the spans of the tokens that reach beyond that character, and
-    of some before them; without, none.
+    With `spans_from`, a number of characters for each text, come the spans of the tokens that reach beyond so many
+    (`ALL`: of every token); without, none.
     """
     texts, characters, piece_of = iter(texts), None if spans_from is None else iter(spans_from), _piece_of(lm)
     can_cut = splits_before_spaces(lm.tokenizer)
@@ -83,10 +84,14 @@ def encode_each(lm: LanguageModel, texts: Iterable[str], spans_from: Iterable[in
         begins = None if characters is None else list(islice(characters, len(block)))
         found: dict[int, Encoded] = {}
         for number, path in _encode_coded(lm, block, coded, with_spans=begins is not None):
-            needed = [] if begins is None else [piece for piece in path if piece.end > begins[number]]
-            spans = [piece.spans(piece_of) for piece in needed]
-            found[number] = Encoded(path[-1].ids_so_far, np.concatenate(spans) if spans else NO_SPANS)
+            spans = NO_SPANS if begins is None else _spans_beyond(begins[number], path, piece_of)
+            found[number] = Encoded(path[-1].ids_so_far, spans)
         yield from (found[number] for number in range(len(block)))
+
+
+def _spans_beyond(characters: int, path: Sequence[_Piece], piece_of: Callable[[int], str]) -> np.ndarray:
+    spans = np.concatenate([piece.spans(piece_of) for piece in path if piece.end > characters])
+    return spans[spans[:, 1].searchsorted(characters, side="right") :].copy()  # the others need not be kept
 
 
 def _encode_coded(
