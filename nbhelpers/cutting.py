@@ -59,7 +59,7 @@ def splits_before_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
     * It is a plain tokenizer of the library `tokenizers`, with no Python of its own around it.
     * Nothing is normalised, or characters are composed (NFC). A space composes with nothing, and what stands before a
       cut is composed already, so that its characters stay in their places.
-    * The text is split by one of the expressions above; before, at most, every digit by itself.
+    * The text is split by one of the expressions above; at most, digits are set apart before.
     * BPE without dropout then sees one split at a time.
     * No added token holds a space behind another character, or takes the spaces around it along.
     """
@@ -90,14 +90,14 @@ def _state(part: Any) -> dict[str, Any]:
 
 def _pre_tokenizer_splits(state: dict[str, Any]) -> bool:
     steps = state["pretokenizers"] if state.get("type") == "Sequence" else [state]
-    if steps[0].get("type") == "Digits":
-        steps = steps[1:]  # each character by itself decides whether it is split off
+    if steps and steps[0].get("type") == "Digits":
+        steps = steps[1:]  # a run of digits, or each of them, becomes a split; a space ends the run
     if not steps or steps[-1].get("type") != "ByteLevel" or steps[-1]["add_prefix_space"]:
         return False
     *splits, bytes_of_splits = steps
     if not splits:
-        return bytes_of_splits["use_regex"]
-    return len(splits) == 1 and not bytes_of_splits["use_regex"] and _is_proven_split(splits[0])
+        return bytes_of_splits.get("use_regex", True)
+    return len(splits) == 1 and not bytes_of_splits.get("use_regex", True) and _is_proven_split(splits[0])
 
 
 def _is_proven_split(state: dict[str, Any]) -> bool:
