@@ -29,7 +29,11 @@ Tool = Callable[[dict[str, Any]], list[Any]]
 def nbhelpers(folder: str, precision: str, device: str) -> Tool:
     import nbhelpers as nb
 
-    lm = nb.load_model(folder, device=device, dtype=precision)
+    return nbhelpers_on(nb.load_model(folder, device=device, dtype=precision))
+
+
+def nbhelpers_on(lm: Any) -> Tool:
+    import nbhelpers as nb
 
     def run(job: dict[str, Any]) -> list[Any]:
         if job["workload"] == "G":
@@ -43,36 +47,62 @@ def nbhelpers(folder: str, precision: str, device: str) -> Tool:
 
 
 def floor(folder: str, precision: str, device: str) -> Tool:
-    """Lower bound: one plain forward pass over the workload's distinct tokens, the head at its distinct positions.
+    import nbhelpers as nb
+
+    return floor_on(nb.load_model(folder, device=device, dtype=precision))
+
+
+def floor_on(lm: Any) -> Tool:
+    """A yardstick: plain forward passes over the workload's distinct tokens, the head at its distinct positions.
 
     The distinct tokens are cut into sequences of 512, each read as a text of its own, without mask or cache, and with
-    all its logits at once.
+    all its logits at once. On E they are the windows themselves, and every position has its logits. A job's `batch` is
+    the number of sequences in a forward pass.
     """
     import numpy as np
     import torch
 
-    import nbhelpers as nb
     from nbhelpers.engine.prefix_tree import build_tree, last_nodes
 
-    lm = nb.load_model(folder, device=device, dtype=precision)
-
-    def run(job: dict[str, Any]) -> list[float]:
+    def distinct(job: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens that have to be read, and the places among them at which logits are needed."""
         pairs = workloads.of(job)
         rows = [(lm.tokenizer(a + b)["input_ids"][:-1], len(lm.tokenizer(b)["input_ids"])) for a, b in pairs]
         tree = build_tree([ids for ids, _ in rows])
         asked = [last_nodes(tree, end, count) for end, (_, count) in zip(tree.ends, rows, strict=True)]
-        tokens, wanted, sums = torch.from_numpy(tree.tokens), torch.from_numpy(np.unique(np.concatenate(asked))), []
+        return torch.from_numpy(tree.tokens).long(), torch.from_numpy(np.unique(np.concatenate(asked)))
+
+    def run(job: dict[str, Any]) -> list[float]:
+        if job["workload"] == "E":
+            tokens, length = torch.tensor(lm.tokenizer(workloads.long_text(), verbose=False)["input_ids"]), WINDOW
+            wanted = torch.arange(len(tokens))
+        else:
+            (tokens, wanted), length = distinct(job), 512
+        job["begun"] = time.perf_counter()  # encoding and the tree are not part of the floor
+        sums = []
         with torch.inference_mode():
-            job["begun"] = time.perf_counter()  # the tree is not part of the floor
-            for begin in range(0, len(tokens), 512):
-                row = tokens[begin : begin + 512]
-                here = wanted[(wanted >= begin) & (wanted < begin + 512)] - begin
-                states = lm.model.base_model(input_ids=row[None], use_cache=False).last_hidden_state[0, here]
-                logits = lm.model.lm_head(states).float()
-                sums.append((logits.gather(-1, row[here, None])[:, 0] - logits.logsumexp(-1)).sum().item())
-        return sums
+            for begin, rows in in_rows(len(tokens), length, job.get("batch", 1)):
+                ids = tokens[begin : begin + rows * length].view(rows, -1).to(lm.device)
+                states = lm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
+                here = wanted[(wanted >= begin) & (wanted < begin + ids.numel())].to(lm.device) - begin
+                for places in here.split(length):
+                    logits = lm.model.lm_head(states[places]).float()  # (places, vocabulary)
+                    picked = logits.gather(-1, ids.flatten()[places, None])[:, 0]
+                    sums.append((picked - logits.logsumexp(-1)).sum())
+        return [float(part) for part in sums]
 
     return run
+
+
+def in_rows(total: int, length: int, batch: int) -> list[tuple[int, int]]:
+    """Where each forward pass begins and how many rows it has; a shorter row at the end is read by itself.
+
+    >>> in_rows(2600, 512, 4)
+    [(0, 4), (2048, 1), (2560, 1)]
+    """
+    full = total // length
+    passes = [(first * length, min(batch, full - first)) for first in range(0, full, batch)]
+    return passes + ([(full * length, 1)] if total % length else [])
 
 
 def lm_eval(folder: str, precision: str, device: str) -> Tool:
@@ -81,8 +111,10 @@ def lm_eval(folder: str, precision: str, device: str) -> Tool:
     logging.disable(logging.WARNING)
     from lm_eval.models.huggingface import HFLM
 
-    model = HFLM(folder, device=device, dtype=precision, logits_cache=False)
+    return lm_eval_on(HFLM(folder, device=device, dtype=precision, logits_cache=False))
 
+
+def lm_eval_on(model: Any) -> Tool:
     def run(job: dict[str, Any]) -> list[float]:
         model.batch_size_per_gpu = job["batch"]
         if job["workload"] == "E":
@@ -98,9 +130,12 @@ def lm_eval(folder: str, precision: str, device: str) -> Tool:
 
 
 def minicons(folder: str, precision: str, device: str) -> Tool:
+    return minicons_on(*_load(folder, precision, device), device)
+
+
+def minicons_on(model: Any, tokenizer: Any, device: str) -> Tool:
     from minicons.scorer import IncrementalLMScorer
 
-    model, tokenizer = _load(folder, precision, device)
     scorer = IncrementalLMScorer(model, device, tokenizer=tokenizer)
 
     def run(job: dict[str, Any]) -> list[float]:
@@ -114,11 +149,13 @@ def minicons(folder: str, precision: str, device: str) -> Tool:
 
 
 def guide(folder: str, precision: str, device: str) -> Tool:
+    return guide_on(*_load(folder, precision, device), device)
+
+
+def guide_on(model: Any, tokenizer: Any, device: str) -> Tool:
     """Plain loops over transformers. E is the loop of the Hugging Face guide: one window at a time, with labels of -100
     for tokens already scored. G replies to one chat after the other."""
     import torch
-
-    model, tokenizer = _load(folder, precision, device)
 
     def replies() -> list[str]:
         texts = []
