@@ -7,7 +7,7 @@ process, so that 8 billion weights are made once.
 
 Parts, in this order: correctness (float32 against float64, bfloat16 within its rounding, the state of TF32); for each
 shape the workloads A, B, D and E in bfloat16, the memory of the head, and a trace; then trials of what could be faster
-(tokens in a forward pass, slices of the head, FlexAttention). A part that would begin after the limit is left out, one
+(tokens in a forward pass, slices of the head, attention). A part that would begin after the limit is left out, one
 that reaches it is cut off; both are named. Every round is written to the results at once.
 
 `--device cpu --shapes tiny` runs the same code in less than a minute and measures nothing of interest.

@@ -1,4 +1,4 @@
-"""What could be faster on a GPU: tokens in a forward pass, slices of the head, and FlexAttention for the tree.
+"""What could be faster on a GPU: tokens in a forward pass, slices of the head, and attention that skips hidden keys.
 
 None of this changes the package. The figures say which change would pay.
 """
@@ -14,7 +14,8 @@ import torch
 import workloads
 
 import nbhelpers as nb
-from nbhelpers.engine import head
+from nbhelpers.engine import attention as engine_attention
+from nbhelpers.engine import head, packed
 from nbhelpers.engine.prefix_tree import Chunk, PrefixTree, build_tree, cut_chunks
 
 if TYPE_CHECKING:
@@ -59,7 +60,33 @@ def slices(ours: InProcess, questions: int, save: Save) -> dict[str, float]:
     return found
 
 
-def attention(ours: InProcess, questions: int, save: Save) -> list[dict[str, Any]]:
+def blocks(ours: InProcess, questions: int, save: Save) -> dict[str, dict[str, float]]:
+    """Seconds for A with attention in blocks of queries, which the engine has on a CPU only, and what it changes.
+
+    A block of queries attends to the keys that any of them may see. "off" is one call for all, with the mask.
+    """
+    prompts, answers = zip(*workloads.requests("A", questions), strict=True)
+    usual = packed.attention_in_blocks, engine_attention.ATTENTION_BLOCK
+    found: dict[str, dict[str, float]] = {}
+    first: list[float] = []
+    try:
+        for size in (None, 128) if ours.device == "cpu" else (None, 256, 512, 1_024, 2_048):
+            packed.attention_in_blocks = lambda model, on_cpu, size=size: usual[0](model, size is not None)
+            engine_attention.ATTENTION_BLOCK = size or usual[1]
+            totals = [score.total for score in nb.score_answers(ours.lm, prompts, answers)]
+            first = first or totals
+            run = lambda: nb.score_answers(ours.lm, prompts, answers)  # noqa: E731
+            found["off" if size is None else str(size)] = {
+                "seconds": fastest(run, ours.device, ours.device == "cpu"),
+                "apart": max(abs(a - b) for a, b in zip(first, totals, strict=True)),
+            }
+            save(found)
+    finally:
+        packed.attention_in_blocks, engine_attention.ATTENTION_BLOCK = usual
+    return found
+
+
+def flex(ours: InProcess, questions: int, save: Save) -> list[dict[str, Any]]:
     """One layer's attention over a chunk of A's tree: sdpa with the mask, as the engine has it, against FlexAttention.
 
     On a CPU, FlexAttention is not compiled: then only its numbers mean anything.
@@ -97,12 +124,12 @@ def one_layer(tree: PrefixTree, chunk: Chunk, config: Any, device: str, tiny: bo
         return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, **grouped)
 
     begun = time.perf_counter()
-    blocks = create_block_mask(visible, None, None, queries, keys, device=device)
+    block_mask = create_block_mask(visible, None, None, queries, keys, device=device)
     made = time.perf_counter() - begun
-    flex = flex_attention if tiny else torch.compile(flex_attention, dynamic=True)
+    attend = flex_attention if tiny else torch.compile(flex_attention, dynamic=True)
 
     def in_blocks() -> torch.Tensor:
-        return flex(q, k, v, block_mask=blocks, **grouped)
+        return attend(q, k, v, block_mask=block_mask, **grouped)
 
     begun = time.perf_counter()
     expected, got = with_mask(), in_blocks()
@@ -112,7 +139,7 @@ def one_layer(tree: PrefixTree, chunk: Chunk, config: Any, device: str, tiny: bo
         "queries": queries,
         "keys": keys,
         "pairs_visible": mask.float().mean().item(),
-        "blocks_visited": 1 - blocks.sparsity() / 100,
+        "blocks_visited": 1 - block_mask.sparsity() / 100,
         "apart": (expected.float() - got.float()).abs().max().item(),
         "sdpa_seconds": fastest(with_mask, device, tiny),
         "flex_seconds": fastest(in_blocks, device, tiny),
@@ -177,4 +204,9 @@ def fastest(run: Callable[[], Any], device: str, once: bool) -> float:
     return min(times[1:] or times)
 
 
-LEVERS = {"tokens in a pass": budgets, "slices of the head": slices, "attention": attention}
+LEVERS = {
+    "tokens in a pass": budgets,
+    "slices of the head": slices,
+    "attention in blocks": blocks,
+    "FlexAttention": flex,
+}

@@ -188,7 +188,12 @@ def levers(parts: dict[str, Any]) -> Iterator[str]:
         yield f"Tokens in a forward pass on {workload}: {_times(times)}.\n"
     if parts.get("slices of the head"):
         yield f"Slices of the head (states x words) on E: {_times(parts['slices of the head'])}.\n"
-    if parts.get("attention"):
+    if parts.get("attention in blocks"):
+        found = parts["attention in blocks"]
+        times = _times({size: one["seconds"] for size, one in found.items()})
+        apart = max(one["apart"] for one in found.values())
+        yield f"Attention in blocks of queries on A: {times}; totals differ by {apart:.1g} nats at most.\n"
+    if parts.get("FlexAttention"):
         rows = [
             (
                 f"{one['queries']:,} x {one['keys']:,}",
@@ -200,7 +205,7 @@ def levers(parts: dict[str, Any]) -> Iterator[str]:
                 f"{one['flex_first_call_seconds']:.1f} s",
                 f"{one['apart']:.1g}",
             )
-            for one in parts["attention"]
+            for one in parts["FlexAttention"]
         ]
         head = ["queries x keys of a chunk of A", "pairs visible", "blocks of 128 x 128 visited", "sdpa with the mask"]
         yield table([*head, "FlexAttention", "its block mask", "its first call", "apart"], rows)

@@ -216,10 +216,10 @@ def test_the_gpu_script_runs_here_with_a_tiny_model(tmp_path, monkeypatch, capsy
     assert results["left_out"] == {}
     assert set(results["parts"]["tiny"]) == {
         *("load", "A", "B", "D", "E", "head memory", "trace"),
-        *("tokens in a pass", "slices of the head", "attention"),
+        *("tokens in a pass", "slices of the head", "attention in blocks", "FlexAttention"),
     }
     assert results["parts"]["all"]["correctness"]["float32"]["sets"] == 4
-    assert all(one["apart"] < 1e-5 for one in results["parts"]["tiny"]["attention"])  # FlexAttention agrees with sdpa
+    assert all(one["apart"] < 1e-5 for one in results["parts"]["tiny"]["FlexAttention"])
     assert results["parts"]["tiny"]["A"]["apart"] < 1  # in bfloat16 the peer's numbers are close, and no more
     assert printed.count("| met |") == 3  # float32, bfloat16 and TF32
     assert printed.count("| not run |") == 14  # the speeds, shares and logits of shapes that were not asked for
