@@ -10,10 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import claims
 import gpu_report
 import matplotlib.pyplot as plt
 import runs
 import workloads
+from claims import FLOOR_TARGETS, GENERATION_TARGET, MEMORY_TARGET, NAMES, PRECISIONS, TARGETS, share_of, speed_of
 from tables import table
 from transformers import AutoTokenizer
 
@@ -22,14 +24,8 @@ from nbhelpers.embedded import embedded_folder
 from nbhelpers.engine.prefix_tree import build_tree
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- begin: written by report.py -->", "<!-- end: written by report.py -->"
-# How many times faster than the best peer. E over disjoint windows has no such target: there is nothing to share, and
-# its time is held against the floor's.
-TARGETS = {"A": 15, "B": 1.9, "C": 6, "D": 1.15, "E disjoint": None, "E stride 512": 1.1}
-NAMES = {"E disjoint": ("lm-eval", "disjoint"), "E stride 512": ("guide", "stride 512")}
-FLOOR_TARGET, MEMORY_TARGET = {"E disjoint": 0.97}, 0.25
-USUAL_FLOOR_TARGET = 0.85
-PRECISIONS = ("float32", "bfloat16")
+# Between these two markers of README.md stands what this writes, for each name.
+MARKERS = "<!-- begin: {}, written by report.py -->", "<!-- end: {} -->"
 GPU_RESULTS = {
     "random weights in the shape of Llama 3.2 1B": HERE / "results-cuda-1b.json",
     "random weights in the embedded model's shape": HERE / "results-cuda.json",
@@ -60,7 +56,7 @@ def compared(mine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, s
 
 def ratios(mine: dict[str, Any]) -> dict[str, list[float]]:
     """For each workload, the peer's time divided by ours in every round."""
-    return {part: [r[theirs] / r[ours] for r in found["rounds"]] for part, found, theirs, ours in compared(mine)}
+    return {part: speed_of(part, found) for part, found, _, _ in compared(mine)}
 
 
 def speed(mine: dict[str, Any], on_gpu: bool = False) -> str:
@@ -79,8 +75,8 @@ def speed(mine: dict[str, Any], on_gpu: bool = False) -> str:
             row += [f"{found['extra_bytes'][tool] / 1e6:,.0f} MB" for tool in (theirs, ours)]
         else:
             row.append(_against(median(values), TARGETS[part]))
-            floor = [r["floor"] / r[ours] for r in rounds if "floor" in r and part != "E stride 512"]
-            row.append(_against(median(floor), FLOOR_TARGET.get(part, USUAL_FLOOR_TARGET), target_first=False) if floor
+            share = share_of(part, found)
+            row.append(_against(median(share), FLOOR_TARGETS[part], target_first=False) if share
                        else "not measured" if part == "E disjoint" else "")  # fmt: skip
         rows.append(row)
     more = ["its memory", "ours"] if on_gpu else ["target", "share of the floor"]
@@ -88,12 +84,13 @@ def speed(mine: dict[str, Any], on_gpu: bool = False) -> str:
 
 
 def generation(found: dict[str, Any]) -> str:
-    values = [r["loop"] / r["ours"] for r in found["rounds"]]
+    values = claims.generation_of(found)
     return (
         f"{found['chats']} chats, {workloads.NEW_TOKENS} new tokens each: one after the other "
         f"{median(r['loop'] for r in found['rounds']):.1f} s, with `generate` "
         f"{median(r['ours'] for r in found['rounds']):.1f} s, **{median(values):.2f}** times faster "
-        f"({min(values):.2f} to {max(values):.2f}; target 2 {_verdict(median(values) >= 2)}). "
+        f"({min(values):.2f} to {max(values):.2f}; target {GENERATION_TARGET} "
+        f"{_verdict(median(values) >= GENERATION_TARGET)}). "
         f"{found['same']} of {found['chats']} texts are equal.\n"
     )
 
@@ -276,13 +273,20 @@ def from_gpus() -> Iterator[str]:
         yield speed(found["bfloat16"], on_gpu=True)
 
 
+def put(page: str, name: str, text: str) -> str:
+    """The page with this text between the markers of this name."""
+    begin, end = (marker.format(name) for marker in MARKERS)
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2]
+    return f"{before}{begin}\n\n{text.rstrip()}\n\n{end}{after}"
+
+
 def main() -> None:
     results = runs.read(HERE / "results.json")
-    text = [*from_bench(results), *from_gpus()]
     readme = HERE / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    readme.write_text(before + BEGIN + "\n\n" + "\n".join(text) + "\n" + END + after)
+    page = put(readme.read_text(), "claims", claims.claims(results))
+    page = put(page, "tables", "\n".join([*from_bench(results), *from_gpus()]))
+    readme.write_text(page)
     draw(results)
     print(f"wrote {readme} and {HERE / 'ratios.png'}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ def code_in_use(root: Path = HERE.parent) -> dict[str, str]:
         for path in sorted(root.glob(pattern)):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     found = {"code": digest.hexdigest()[:12]}
+    if not shutil.which("git"):
+        return found
     asked = subprocess.run(["git", "-C", root, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return found | ({"commit": asked.stdout.strip()} if asked.returncode == 0 else {})
 

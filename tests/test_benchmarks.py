@@ -49,12 +49,16 @@ def test_every_function_of_the_profile_is_one_of_the_package():
 def test_our_tools_run_and_the_report_counts_tokens():
     """They import from inside the engine, which the rest of the package does not."""
     import report
+    import runs
     import worker
 
     for tool in ("nbhelpers", "floor"):
         run = worker.TOOLS[tool](str(embedded_folder()), "float32", "cpu")
         assert all(math.isfinite(total) and total < 0 for total in run({"workload": "D", "size": 1}))
     assert "| A | 400 |" in report.sizes()
+    page = (ROOT / "benchmarks/README.md").read_text("utf-8")
+    tables = [*report.from_bench(runs.read(ROOT / "benchmarks/results.json")), *report.from_gpus()]
+    assert report.put(page, "tables", "\n".join(tables)) == page, "run benchmarks/report.py"
 
 
 def test_the_tasks_of_the_harness_s_benchmark_are_written_and_its_report_counts_rounds(tmp_path):
@@ -195,6 +199,43 @@ def test_the_report_labels_each_table_with_its_run_and_holds_e_against_the_floor
     text = "\n".join(report.from_bench(results))
     new, old = text.index("Run `new`"), text.index("Run `old`")
     assert new < text.index("| E disjoint") < old < text.index("| B | minicons")
+
+
+def test_claims_name_their_run_and_say_what_is_missed_or_was_not_measured():
+    import claims
+
+    def a(ours, floor):
+        return {"rounds": [{"ours": ours, "peer": 30.0, "floor": floor}] * 3}
+
+    results = {
+        "runs": {"old": {}, "new": {}},
+        "run_of": {"float32/A": "new", "bfloat16/A": "old", "float32/memory": "new"},
+        "float32": {
+            "A": a(1.0, 0.9),
+            "memory": {f"{part}: {tool}": [10] for part in "AE" for tool in ("nbhelpers", "lm-eval, batch 1")},
+        },
+        "bfloat16": {"A": a(3.0, 0.9)},
+    }
+    text = claims.claims(results)
+    assert "peer | 30.00 (met) | 10.00 (**missed**) | at least 15 | `new`, `old` |" in text
+    assert "| Share of the floor on A | 0.90 (met) | 0.30 (**missed**) | at least 0.85 | `new`, `old` |" in text
+    assert (
+        "on A: share of lm-eval's at batch size 1 | 1.00 (**missed**) | not measured | at most 0.25 | `new` |" in text
+    )
+    assert "| Requests that share nothing (D) | not measured | not measured | at least 1.15 |  |" in text
+
+
+def test_the_page_s_claims_are_those_of_the_results():
+    import claims
+    import report
+    import runs
+
+    page = (ROOT / "benchmarks/README.md").read_text("utf-8")
+    results = runs.read(ROOT / "benchmarks/results.json")
+    assert report.put(page, "claims", claims.claims(results)) == page, "run benchmarks/report.py"
+    assert report.put("a\n<!-- begin: x, written by report.py -->\nold\n<!-- end: x -->\nb", "x", "new\n") == (
+        "a\n<!-- begin: x, written by report.py -->\n\nnew\n\n<!-- end: x -->\nb"
+    )
 
 
 # --- on a GPU --------------------------------------------------------------------------------------------------------
