@@ -272,7 +272,7 @@ def test_what_does_not_fit_the_limit_is_left_out_and_named(monkeypatch, tmp_path
 
     def slow(save):
         save({"rounds": [1]})
-        while True:
+        for _ in range(500):  # five seconds, if nothing stops it
             with contextlib.suppress(Exception):  # as tools do: only what is no Exception gets through
                 gpu.time.sleep(0.01)
 
@@ -361,6 +361,28 @@ def test_the_logits_that_the_head_holds_are_measured(random_llama):
     found = gpu_trace.head_memory(ours, 4, lambda found: None)
     assert found["E"]["largest"] == 256 * 2_048 * 4  # a slice of the head on a CPU, in float32
     assert 0 < found["A"]["largest"] <= 256 * 2_048 * 4
+
+
+def test_a_view_holds_no_memory_of_its_own():
+    import gpu_trace
+
+    with gpu_trace.Largest() as watched:
+        row = torch.zeros(10)
+        row.expand(1_000, 10)
+        torch.cat([row, row])
+    assert watched.bytes == 20 * 4
+
+
+def test_the_yardstick_in_bfloat16_begins_where_the_oracle_does(gpt2):
+    """An answer after an empty prompt stands behind the tokenizer's start token, and one after a prompt does not."""
+    import gpu_correctness
+    import oracle
+    from cases import start_tokens
+
+    truth = gpu_correctness.Truth(oracle.in_float64(gpt2.model))
+    for prompt, answer in (("", "Paris is"), ("The capital", " of France")):
+        ids, expected, *_ = oracle.answer(truth, gpt2.tokenizer, prompt, answer, *start_tokens(gpt2))
+        assert gpu_correctness.by_transformers(gpt2, truth, ids, prompt, answer) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_trace_tells_the_gpu_s_time_from_the_host_s():
