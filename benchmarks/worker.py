@@ -16,9 +16,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import workloads
+
+if TYPE_CHECKING:
+    import torch
 
 THREADS = 2  # on a CPU
 WINDOW = 1024
@@ -52,57 +55,78 @@ def floor(folder: str, precision: str, device: str) -> Tool:
     return floor_on(nb.load_model(folder, device=device, dtype=precision))
 
 
+# What the floor reads in one row: token ids, the places at which it computes logits, and the tokens it picks there.
+Row = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]
+
+
 def floor_on(lm: Any) -> Tool:
     """A yardstick: plain forward passes over the workload's distinct tokens, the head at its distinct positions.
 
-    The distinct tokens are cut into sequences of 512, each read as a text of its own, without mask or cache, and with
-    all its logits at once. On E they are the windows themselves, and every position has its logits. A job's `batch` is
-    the number of sequences in a forward pass.
+    The distinct tokens are cut into rows of 512, each read as a text of its own, without mask or cache, and with all
+    its logits at once. On E the rows are the windows themselves, and the result is the log-probability of the text. A
+    job's `batch` is the number of rows in a forward pass.
     """
-    import numpy as np
     import torch
 
-    from nbhelpers.engine.prefix_tree import build_tree, last_nodes
-
-    def distinct(job: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tokens that have to be read, and the places among them at which logits are needed."""
-        pairs = workloads.of(job)
-        rows = [(lm.tokenizer(a + b)["input_ids"][:-1], len(lm.tokenizer(b)["input_ids"])) for a, b in pairs]
-        tree = build_tree([ids for ids, _ in rows])
-        asked = [last_nodes(tree, end, count) for end, (_, count) in zip(tree.ends, rows, strict=True)]
-        return torch.from_numpy(tree.tokens).long(), torch.from_numpy(np.unique(np.concatenate(asked)))
-
     def run(job: dict[str, Any]) -> list[float]:
-        if job["workload"] == "E":
-            tokens, length = torch.tensor(lm.tokenizer(workloads.long_text(), verbose=False)["input_ids"]), WINDOW
-            wanted = torch.arange(len(tokens))
-        else:
-            (tokens, wanted), length = distinct(job), 512
+        rows = _windows(lm) if job["workload"] == "E" else _pieces(lm, job)
         job["begun"] = time.perf_counter()  # encoding and the tree are not part of the floor
         sums = []
         with torch.inference_mode():
-            for begin, rows in in_rows(len(tokens), length, job.get("batch", 1)):
-                ids = tokens[begin : begin + rows * length].view(rows, -1).to(lm.device)
-                states = lm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
-                here = wanted[(wanted >= begin) & (wanted < begin + ids.numel())].to(lm.device) - begin
-                for places in here.split(length):
-                    logits = lm.model.lm_head(states[places]).float()  # (places, vocabulary)
-                    picked = logits.gather(-1, ids.flatten()[places, None])[:, 0]
+            for some in batches_of_equal_length(rows, job.get("batch", 1)):
+                ids = torch.stack([row[0] for row in some]).to(lm.device)  # (rows, tokens)
+                states = lm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+                for state, (_, places, targets) in zip(states, some, strict=True):
+                    logits = lm.model.lm_head(state[places.to(lm.device)]).float()  # (places, vocabulary)
+                    picked = logits.gather(-1, targets.to(lm.device)[:, None])[:, 0]
                     sums.append((picked - logits.logsumexp(-1)).sum())
         return [float(part) for part in sums]
 
     return run
 
 
-def in_rows(total: int, length: int, batch: int) -> list[tuple[int, int]]:
-    """Where each forward pass begins and how many rows it has; a shorter row at the end is read by itself.
+def _pieces(lm: Any, job: dict[str, Any]) -> list[Row]:
+    """The distinct tokens in rows of 512. What is picked is each place's own token: only the time counts."""
+    import numpy as np
+    import torch
 
-    >>> in_rows(2600, 512, 4)
-    [(0, 4), (2048, 1), (2560, 1)]
-    """
-    full = total // length
-    passes = [(first * length, min(batch, full - first)) for first in range(0, full, batch)]
-    return passes + ([(full * length, 1)] if total % length else [])
+    from nbhelpers.engine.prefix_tree import build_tree, last_nodes
+
+    pairs = workloads.of(job)
+    read = [(lm.tokenizer(a + b)["input_ids"][:-1], len(lm.tokenizer(b)["input_ids"])) for a, b in pairs]
+    tree = build_tree([ids for ids, _ in read])
+    asked = [last_nodes(tree, end, count) for end, (_, count) in zip(tree.ends, read, strict=True)]
+    wanted = torch.zeros(len(tree.tokens), dtype=torch.bool)
+    wanted[torch.from_numpy(np.concatenate(asked))] = True
+    tokens = torch.from_numpy(tree.tokens).long()
+    places = [some.nonzero()[:, 0] for some in wanted.split(512)]
+    return [(row, here, row[here]) for row, here in zip(tokens.split(512), places, strict=True)]
+
+
+def _windows(lm: Any) -> list[Row]:
+    """The disjoint windows that `nbhelpers.perplexity` reads; the last one begins earlier, so that it is full."""
+    import torch
+
+    from nbhelpers.perplexity import sliding_windows
+    from nbhelpers.tokens import own_prefix, with_context
+
+    ids = lm.tokenizer(workloads.long_text(), add_special_tokens=False, verbose=False)["input_ids"]
+    tokens, first = with_context(lm, tuple(ids), 0, own_prefix(lm.tokenizer), "the text")
+    row, found = torch.tensor(tokens), []
+    for begin, scored, end in sliding_windows(len(row) - first, WINDOW, WINDOW):
+        read = row[begin + first - 1 : end + first - 1]
+        found.append((read, torch.arange(scored - begin, len(read)), row[scored + first : end + first]))
+    return found
+
+
+def batches_of_equal_length(rows: list[Row], batch: int) -> list[list[Row]]:
+    """Neighbours of one length, as many as `batch` at a time."""
+    found: list[list[Row]] = []
+    for row in rows:
+        if not found or len(found[-1]) == batch or len(found[-1][0][0]) != len(row[0]):
+            found.append([])
+        found[-1].append(row)
+    return found
 
 
 def lm_eval(folder: str, precision: str, device: str) -> Tool:

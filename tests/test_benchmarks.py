@@ -79,9 +79,8 @@ def test_the_tasks_of_the_harness_s_benchmark_are_written_and_its_report_counts_
 def test_examples_in_docstrings():
     import gpu_levers
     import gpu_trace
-    import worker
 
-    for module in (worker, gpu_levers, gpu_trace):
+    for module in (gpu_levers, gpu_trace):
         found = doctest.testmod(module, extraglobs={"np": np})
         assert found.attempted and not found.failed, module.__name__
 
@@ -350,6 +349,20 @@ def test_the_floor_reads_the_same_tokens_in_any_number_of_rows(random_llama):
     floor = worker.floor_on(random_llama)
     one, three = (sum(floor({"workload": "D", "size": 10, "batch": batch})) for batch in (1, 3))
     assert one == pytest.approx(three, rel=1e-5)
+
+
+def test_the_floor_of_e_is_a_bare_forward_pass_that_gives_our_number(random_llama, monkeypatch):
+    import worker
+    import workloads
+
+    text = workloads.long_text()[:12_000]  # some windows, and one that begins earlier so that it is full
+    monkeypatch.setattr(workloads, "long_text", lambda: text)
+    ours = nb.perplexity(random_llama, text, window=worker.WINDOW, stride=worker.WINDOW)
+    assert ours.tokens % worker.WINDOW and ours.tokens > 2 * worker.WINDOW
+    for batch in (1, 8):
+        assert -sum(worker.floor_on(random_llama)({"workload": "E", "batch": batch})) == pytest.approx(
+            ours.nats, rel=1e-6
+        )
 
 
 def test_the_logits_that_the_head_holds_are_measured(random_llama):
