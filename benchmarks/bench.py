@@ -27,6 +27,7 @@ from typing import Any
 # Before torch is imported, and for the workers, which inherit it: torch's threads would otherwise spin while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import host
 import runs
 import torch
 import workloads
@@ -49,8 +50,10 @@ from nbhelpers.embedded import embedded_folder
 HERE = Path(__file__).parent
 PEERS_PYTHON = HERE / ".venv/bin/python"
 PRECISIONS = ["float32", "bfloat16"]
-ALL_PARTS = [*"ABCDEG", "profile", "parity", "failures", "memory", "growth", "who"]
-ONCE = ("growth", "who")  # in the first precision only
+ALL_PARTS = [*"ABCDEG", "profile", "parity", "failures", "memory", "growth", "host", "who"]
+ONCE = ("growth", "host", "who")  # in the first precision only
+ON_CPU = ("profile", "memory", "host", "who")  # and nowhere else
+ALONE = ("memory", "growth", "host", "who")  # in processes of their own, when no other is there
 ROUNDS = 5
 # Seconds of a part in float32, and of each of its rounds, on two cores: sums over the rounds of earlier results. They
 # only serve to say how long a run will take.
@@ -66,6 +69,7 @@ COST = {
     "failures": (15, 0),
     "memory": (0, 340),
     "growth": (320, 0),
+    "host": (60, 0),
     "who": (45, 0),
 }
 
@@ -170,8 +174,8 @@ def arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     if not sys.platform.startswith("linux"):
         parser.error("memory is read from /proc, which only Linux has: run this on Linux")
     on_gpu = options.device == "cuda"
-    if on_gpu and {"profile", "memory"} & set(options.parts or ()):
-        parser.error("profile and memory are about a CPU: on a GPU every part reports its memory")
+    if on_gpu and set(ON_CPU) & set(options.parts or ()):
+        parser.error(f"{', '.join(ON_CPU)}: these parts are about a CPU, and on a GPU every part reports its memory")
     if options.model and not options.results:
         parser.error("--model needs --results: the usual file holds the embedded model's results, and would lose them")
     options.rounds = ROUNDS if options.rounds is None else options.rounds
@@ -233,15 +237,14 @@ def measure(
         return
     model = options.model or str(embedded_folder())
     start = partial(Worker, precision=precision, model=model, device=options.device)
-    needed = ["nbhelpers", "floor", *PEERS, "guide"] if set(left) - {"memory", "growth", "who"} else []
+    needed = ["nbhelpers", "floor", *PEERS, "guide"] if set(left) - set(ALONE) else []
     print(f"== {precision}: loading {', '.join(needed) or 'nothing'}", flush=True)
     workers = {tool: start(tool) for tool in needed}
     plans = PLANS[options.device]
     if chosen["full"]:
         plans = {name: replace(plan, asked=plan.whole) for name, plan in plans.items()}
-    # Memory and growth start their own processes, when no other is there.
-    for part in sorted(left, key=lambda part: part in ("memory", "growth", "who")):
-        if part in ("memory", "growth", "who"):
+    for part in sorted(left, key=lambda part: part in ALONE):
+        if part in ALONE:
             close(workers)
         found, spent = runs.so_far(results, run, precision, part)
         begun = time.perf_counter() - spent
@@ -266,6 +269,8 @@ def measure(
             found = growth(start)
         elif part == "memory":
             found = peak_memory(start, results[precision], min(rounds, MEMORY_ROUNDS), save)
+        elif part == "host":
+            found = host.measure_sizes()
         elif part == "who":
             found = who_passes()
         save(found, complete=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import claims
 import gpu_report
+import host as host_share
 import matplotlib.pyplot as plt
 import runs
 import workloads
@@ -26,6 +27,8 @@ from nbhelpers.engine.prefix_tree import build_tree
 HERE = Path(__file__).parent
 # Between these two markers of README.md stands what this writes, for each name.
 MARKERS = "<!-- begin: {}, written by report.py -->", "<!-- end: {} -->"
+HOST_TARGET = 0.15  # milliseconds a request
+GROWTH_TARGET, GROWTH_MEMORY_TARGET = 1.2, 1.5e9  # time a request, most over fewest requests; bytes
 GPU_RESULTS = {
     "random weights in the shape of Llama 3.2 1B": HERE / "results-cuda-1b.json",
     "random weights in the embedded model's shape": HERE / "results-cuda.json",
@@ -143,6 +146,43 @@ def profile(found: dict[str, Any]) -> str:
     )
 
 
+def host(sizes: list[dict[str, Any]]) -> str:
+    """The host's share by step, and how it grows."""
+    few = sizes[0]
+    rows = [
+        [
+            step,
+            f"{median(host_share.milliseconds(few, step)):.3f} ms",
+            "model" if step in host_share.OF_THE_MODEL else "host",
+        ]
+        for step in (*host_share.STEPS, host_share.REST)
+    ]
+    share = median(host_share.share_of_host(few))
+    text = table(["step", "a request", "whose"], rows)
+    text += (
+        f"\nThe host's share is **{share:.3f} ms** a request; target {HOST_TARGET} {_verdict(share <= HOST_TARGET)}.\n"
+    )
+    if len(sizes) > 1:
+        totals = [median(sum(seconds.values()) for seconds in run["rounds"]) / run["requests"] for run in sizes]
+        grown = [
+            [
+                f"{run['requests']:,}",
+                f"{1_000 * total:.3f} ms",
+                f"{median(host_share.share_of_host(run)):.3f} ms",
+                f"{run['extra_bytes'] / 1e6:,.0f} MB",
+            ]
+            for run, total in zip(sizes, totals, strict=True)
+        ]
+        text += "\n" + table(["requests", "a request", "of it, the host's", "peak above the model"], grown)
+        met = _verdict(totals[-1] <= GROWTH_TARGET * totals[0])
+        text += (
+            f"\nThe largest run takes {totals[-1] / totals[0]:.2f} times as long a request as the smallest; target "
+            f"{GROWTH_TARGET} {met}. Its peak, texts and results included, has the target "
+            f"{GROWTH_MEMORY_TARGET / 1e6:,.0f} MB {_verdict(sizes[-1]['extra_bytes'] <= GROWTH_MEMORY_TARGET)}.\n"
+        )
+    return text
+
+
 def half(results: dict[str, Any]) -> str:
     full, low = (results[precision]["A"] for precision in ("float32", "bfloat16"))
     full, low = full["ours"], low["ours"]
@@ -236,6 +276,8 @@ def from_bench(results: dict[str, Any]) -> Iterator[str]:
     for precision in PRECISIONS:
         yield from _headed(results, precision, "profile", "Where our time goes", profile)
         yield from _headed(results, precision, "growth", "Growth", growth)
+        title = "The host's share: a model of one layer, one thread"
+        yield from _headed(results, precision, "host", title, host)
         yield from _headed(results, precision, "parity", "Agreement with the peers", parity)
         yield from _headed(results, precision, "memory", "Memory", lambda found: memory({"memory": found}))
         part = results.get(precision, {}).get("E", {})

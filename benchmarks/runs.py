@@ -19,7 +19,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 # The code that computes or times anything. Reports may change between two halves of a run.
-MEASURED = ("nbhelpers/**/*.py", *(f"benchmarks/{name}.py" for name in ("comparisons", "worker", "workloads")))
+MEASURED = ("nbhelpers/**/*.py", *(f"benchmarks/{name}.py" for name in ("comparisons", "host", "worker", "workloads")))
 
 Results = dict[str, Any]
 

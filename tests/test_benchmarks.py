@@ -85,6 +85,16 @@ def test_examples_in_docstrings():
         assert found.attempted and not found.failed, module.__name__
 
 
+def test_a_benchmark_of_one_thread_leaves_the_others_their_threads(monkeypatch):
+    """bench.py's workers inherit its environment."""
+    import importlib
+    import os
+
+    before = dict(os.environ)
+    importlib.reload(importlib.import_module("host"))
+    assert dict(os.environ) == before
+
+
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 ABOUT = {"machine": {"cpu": "one", "torch": "2.13"}, "peers": {"lm-eval": "0.4.13"}, "model": None, "code": "abc"}

@@ -112,7 +112,8 @@ def encode_contexts(
             "--gen_kwargs max_gen_toks=..."
         )
     prefix, rows, shortened = own_prefix(lm.tokenizer), [], 0
-    for number, (ids, _) in enumerate(encode_each(lm, contexts)):
+    for number, encoded in enumerate(encode_each(lm, contexts)):
+        ids = tuple(encoded.ids.tolist())
         row = ids if ids[: len(prefix)] == prefix else prefix + ids
         row = row or with_context(lm, (), 0, prefix, f"request {number}")[0]
         require_rows(lm, row, f"request {number}")
