@@ -1,9 +1,9 @@
 """Everything there is to know about a GPU, in one run of less than 8 minutes: `python benchmarks/gpu.py --help`.
 
 It needs nbhelpers and a CUDA device, no network and no model files: the models have random weights in the shapes of
-Llama 3.1 8B, Llama 3.2 1B and the embedded model. lm-eval and minicons take part if this interpreter has them; if it
-has neither, plain batching in transformers takes their place, and the tables say so. All tools share one model in one
-process, so that 8 billion weights are made once.
+Llama 3.1 8B, Llama 3.2 1B and the embedded model, whose own weights are used where they are cached. lm-eval and
+minicons take part if this interpreter has them. If it lacks lm-eval, plain batching in transformers takes its place,
+and the tables say so. All tools share one model in one process, so that 8 billion weights are made once.
 
 Parts, in this order: correctness (float32 against float64, bfloat16 within its rounding, the state of TF32); for each
 shape the workloads A, B, D and E in bfloat16, the memory of the head, and a trace; then trials of what could be faster
@@ -104,7 +104,7 @@ def load(shape: str, options: argparse.Namespace, tools: dict[str, gpu_tools.InP
     made, missing = gpu_tools.load(shape, options.device, options.tokenizer)
     tools.update(made)
     seconds = time.perf_counter() - begun
-    return {"seconds": seconds, "missing": missing, "tokenizer": gpu_tools.about_tokenizer(tools)}
+    return {"seconds": seconds, "missing": missing, **gpu_tools.about(tools)}
 
 
 def speed(workload: str, options: argparse.Namespace, tools: dict[str, gpu_tools.InProcess], save: Save) -> Any:

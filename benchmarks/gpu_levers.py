@@ -151,12 +151,10 @@ def one_layer(tree: PrefixTree, chunk: Chunk, config: Any, device: str, tiny: bo
 def tree_rule(tree: PrefixTree, chunk: Chunk, device: str) -> Callable[..., torch.Tensor]:
     """FlexAttention's rule for a tree: a node sees those whose subtree it is in.
 
-    Nodes are numbered in the order of a walk, so a node's subtree ends where the next node that is not deeper comes:
-    key k is an ancestor of query q, or q itself, if entry[k] <= entry[q] < exit[k].
+    Key k is an ancestor of query q, or q itself, if the walk enters k no later than q and leaves it later.
     """
-    exits = subtree_ends(tree.depths)
     nodes = np.concatenate([chunk.path, np.arange(chunk.begin, chunk.end)])  # the keys, in the order of the cache
-    entry, leave = (torch.from_numpy(column).to(device) for column in (nodes, exits[nodes]))
+    entry, leave = (torch.from_numpy(column).to(device) for column in (nodes, tree.exits[nodes]))
     first = len(chunk.path)
 
     def visible(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
@@ -170,21 +168,6 @@ def whole_mask(visible: Callable[..., torch.Tensor], queries: int, keys: int, de
     """A rule as a mask, bool (queries, keys)."""
     nothing = torch.zeros((), dtype=torch.long, device=device)
     return visible(nothing, nothing, torch.arange(queries, device=device)[:, None], torch.arange(keys, device=device))
-
-
-def subtree_ends(depths: np.ndarray) -> np.ndarray:
-    """For each node of a walk, the number of the first node after its subtree.
-
-    >>> subtree_ends(np.array([0, 1, 2, 1, 0])).tolist()
-    [4, 3, 3, 4, 5]
-    """
-    ends = np.full(len(depths), len(depths), dtype=np.int64)
-    waiting: list[int] = []
-    for node, depth in enumerate(depths.tolist()):
-        while waiting and depths[waiting[-1]] >= depth:
-            ends[waiting.pop()] = node
-        waiting.append(node)
-    return ends
 
 
 def finish(device: str) -> None:

@@ -155,6 +155,8 @@ def speed(shape: str, parts: dict[str, Any]) -> str:
     head = ["workload", "best peer", "its time", "ours", "times faster", "share of the floor", "its memory", "ours"]
     text = table([*head, "largest difference of a total (nats)"], rows) if rows else "Nothing was measured.\n"
     load = parts.get("load", {})
+    if load:
+        text += f"\nModel: {load['model']}. Tokenizer: {load['tokenizer']}.\n"
     if load.get("missing"):
         names = " and ".join(load["missing"])
         text += f"\nWithout {names}, which this interpreter does not have" + (
@@ -218,7 +220,7 @@ def _times(times: dict[str, float]) -> str:
 def tables(results: dict[str, Any]) -> str:
     name, run = next(reversed(results["runs"].items()))
     machine = ", ".join(f"{key} {value}" for key, value in run["machine"].items())
-    text = [f"Run {name} on: {machine}; bfloat16, random weights.\n", "### GPU: the targets\n", targets(results)]
+    text = [f"Run {name} on: {machine}; bfloat16.\n", "### GPU: the targets\n", targets(results)]
     for shape, parts in results["parts"].items():
         if shape == "all":
             continue

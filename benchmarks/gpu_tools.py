@@ -14,8 +14,11 @@ import worker
 import workloads
 from comparisons import PEERS, Plan
 from random_model import SHAPES, make_model, make_tokenizer
+from transformers import AutoModelForCausalLM
 
 import nbhelpers as nb
+from nbhelpers.cache import cache_folder
+from nbhelpers.embedded import FOLDER
 
 # A trial of the code on a CPU, not a measurement.
 TINY_PLANS = {name: Plan(2, 4, 4, (4,), (1, 4)) for name in "ABD"} | {"E": Plan(0, 0, 0, (4,), (1,))}
@@ -59,8 +62,13 @@ def installed_peers() -> dict[str, str | None]:
 def load(shape: str, device: str, tokenizer_folder: Path | None) -> tuple[dict[str, InProcess], dict[str, str]]:
     """Every tool with one model of this shape in bfloat16, and why peers are missing."""
     tokenizer = make_tokenizer(SHAPES[shape][5], tokenizer_folder)
-    model = make_model(shape, torch.bfloat16, device)
-    lm = nb.wrap_model(model, tokenizer, f"random weights, {shape}")
+    embedded = cache_folder() / FOLDER
+    if shape == "135M" and (embedded / "config.json").exists():
+        model = AutoModelForCausalLM.from_pretrained(embedded, dtype=torch.bfloat16).to(device).eval()
+        lm = nb.wrap_model(model, tokenizer, "the embedded model")
+    else:
+        model = make_model(shape, torch.bfloat16, device)
+        lm = nb.wrap_model(model, tokenizer, f"random weights, {shape}")
     tools = {
         "nbhelpers": worker.nbhelpers_on(lm),
         "floor": worker.floor_on(lm),
@@ -119,9 +127,11 @@ def plain_on(model: Any, tokenizer: Any, device: str) -> worker.Tool:
     return run
 
 
-def about_tokenizer(tools: dict[str, InProcess]) -> str:
-    tokenizer = tools["nbhelpers"].lm.tokenizer
-    return f"{len(tokenizer):,} tokens, {tokenizer.name_or_path or 'trained on the spot'}"
+def about(tools: dict[str, InProcess]) -> dict[str, str]:
+    """Which weights and which tokenizer these are."""
+    lm = tools["nbhelpers"].lm
+    made = "of a folder" if lm.tokenizer.name_or_path else "trained on the spot"
+    return {"model": lm.name, "tokenizer": f"{len(lm.tokenizer):,} tokens, {made}"}
 
 
 def warnings_of(tools: dict[str, InProcess]) -> list[str]:

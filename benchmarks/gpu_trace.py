@@ -21,9 +21,11 @@ KERNELS = 12
 # Functions of nbhelpers, for where the host's time goes; a name that a later version has no more is left out.
 HOST_PARTS = (
     "_encode_jointly",
+    "encode_items",
     "encode_with_spans",
     "request_tree",
     "chunk_mask",
+    "_walk",
     "score_packed",
     "_read_chunk",
     "reduce_states",

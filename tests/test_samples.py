@@ -93,7 +93,7 @@ def test_the_trial_is_run_once_and_again_when_the_model_changes(monkeypatch):
     monkeypatch.setattr(
         padding,
         "_same_as_alone",
-        lambda lm, *prompts, samples=1: tried.append(samples) or original(lm, *prompts, samples),
+        lambda lm, *prompts, samples=1, **options: tried.append(samples) or original(lm, *prompts, samples, **options),
     )
     for _ in range(3):
         draw(lm, 2)

@@ -6,8 +6,8 @@ how a model is run (trees, caches, slices of the head) stays in here.
 
 From the bottom up: `batches` has the shared types, `memory` the budgets; `capabilities` says what a model supports;
 `head` turns hidden states into numbers; `plain` is the reference engine; `packed` reads each distinct prefix once, with
-`prefix_tree`, `attention` and `path_cache`; `verify` compares the two; `run` chooses. `decoding` continues prompts, and
-`padding` finds out whether they may be padded on the left.
+`prefix_tree`, `attention` and `path_cache`; `verify` compares the two; `run` chooses. `decoding` continues prompts,
+`batch_generation` those of one batch, and `padding` finds out what may share a batch.
 """
 
 from .batches import Columns, Request, split

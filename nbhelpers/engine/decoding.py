@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models import LanguageModel
+from .batch_generation import generate_batch
 from .batches import group_by_length
 from .capabilities import separable_head
-from .padding import continued_together, generate_padded, reads_once
+from .padding import continued_together, may_leave, reads_once
 from .precision import exact_inference
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def continue_prompts(
         Told how many results each batch has brought.
     """
     separable_head(lm.model)  # refuses a model that is not causal
-    budget = token_budget or (4_096 if lm.device.type == "cpu" else 65_536)
+    budget = token_budget or (8_192 if lm.device.type == "cpu" else 65_536)
     longest = max((len(prompt) + max_new_tokens for prompt in prompts), default=1)
     results: dict[int, Continuation] = {}
     with exact_inference(lm.device):
@@ -115,27 +116,29 @@ def _continue_batch(
     is_end: Callable[[list[int]], bool],
     samples: int,
 ) -> list[Continuation]:
-    rows = len(prompts) * samples
-    written: list[list[int]] = [[] for _ in range(rows)]
-    nats: list[list[float]] = [[] for _ in range(rows)]
-    ended = [False] * rows
+    count = len(prompts) * samples
+    written: list[list[int]] = [[] for _ in range(count)]
+    nats: list[list[float]] = [[] for _ in range(count)]
+    ended = [False] * count
 
-    def choose(logits: torch.Tensor) -> torch.Tensor:
+    def choose(logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         if not logits.isfinite().any(-1).all() or logits.isnan().any():
             raise ValueError(
                 f"the model returned NaN or infinity: its weights are damaged, or {lm.dtype} is too narrow for it "
                 '(try load_model(..., dtype="float32"))'
             )
-        tokens = (logits if temperature == 0 else _perturbed(logits / temperature, generators)).argmax(-1)
+        drawn = logits if temperature == 0 else _perturbed(logits / temperature, [generators[row] for row in rows])
+        tokens = drawn.argmax(-1)  # (batch,)
         logprobs = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-        for row, (token, logprob) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
+        for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
             if not ended[row]:
                 written[row].append(token)
                 nats[row].append(logprob)
                 ended[row] = is_end(written[row])
         return tokens
 
-    generate_padded(lm, prompts, max_new_tokens, pad, choose, lambda: ended, samples)
+    leave = count > 1 and max_new_tokens > 1 and may_leave(lm)
+    generate_batch(lm, prompts, max_new_tokens, pad, choose, ended, samples=samples, leave=leave)
     return [
         Continuation(tuple(ids), tuple(logprobs), done)
         for ids, logprobs, done in zip(written, nats, ended, strict=True)
