@@ -83,8 +83,8 @@ links: book ## follow every link that leaves the book; the broken ones are in _b
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle, in torch and in NumPy (a few minutes)
 	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/engine/test_run.py -q -k random_requests
 
-bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (two to three hours, Linux); see benchmarks/README.md
-	@.venv/bin/python benchmarks/bench.py
+bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (2 h 30 min, Linux); RESUME=1 goes on with a run that stopped
+	@.venv/bin/python benchmarks/bench.py $${RESUME:+--resume}
 	@.venv/bin/python benchmarks/report.py
 
 benchmarks/.venv/.ready: benchmarks/peers.txt constraints.txt

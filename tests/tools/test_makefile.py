@@ -175,6 +175,18 @@ def test_pages_are_tried_on_the_device_that_was_named(repo, device, expected):
     assert nothing_ran(repo)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [([], []), (["RESUME=1"], ["--resume"]), (["RESUME=$(touch ran)"], None)]
+)
+def test_a_benchmark_goes_on_if_it_is_told_to(repo, given, expected):
+    write(repo / "benchmarks" / ".venv" / ".ready")
+    assert make(repo, "bench", *given).returncode == 0
+    *_, bench, report = (call[:-1] for call in calls(repo))
+    assert bench == ["python", "benchmarks/bench.py", *(["--resume"] if expected is None else expected)]
+    assert report == ["python", "benchmarks/report.py"]
+    assert nothing_ran(repo)
+
+
 @pytest.mark.parametrize("value", ["$(touch ran)", "$(shell touch ran)", "x; touch ran", '"'])
 def test_a_python_of_such_a_name_is_not_found_and_runs_nothing(repo, value):
     shutil.copy2(ROOT / "tools" / "install.sh", repo / "tools" / "install.sh")
