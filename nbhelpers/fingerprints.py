@@ -27,8 +27,8 @@ BLOCK = 2**15
 # Checksums at once where the weights are not on a CPU: 64 MB of weights, 128 MB of products.
 BLOCKS_ELSEWHERE = 512
 
-# Entries of a configuration that say where a model came from, not what it computes.
-_ORIGIN = ("_name_or_path", "transformers_version", "architectures")
+# Entries of a configuration that say where a model came from, not what it computes; saving a model changes them.
+_ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype")
 # What PEFT's layers switch on and off, or change in place.
 _ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .reasons import reason
+from .reasons import one_line, reason
 from .warn import warn_caller
 
 APPLICATION = 0x6E62_7273  # "nbrs", in the header of the file: whose it is
@@ -86,7 +86,7 @@ class Store:
         self._file = None
         if _code(error) in _DAMAGED:
             with suppress(OSError, sqlite3.Error):
-                self._file = _open_or_set_aside(self.path)
+                self._file = _open_or_set_aside(self.path, thoroughly=True)
                 return
         warn_caller(f"the results of this run are no longer kept in {self.path} ({reason(error)}); the run goes on")
 
@@ -115,9 +115,9 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         ) from error
 
 
-def _open_or_set_aside(path: Path) -> sqlite3.Connection:
+def _open_or_set_aside(path: Path, thoroughly: bool = False) -> sqlite3.Connection:
     try:
-        return _open(path)
+        return _open(path, thoroughly)
     except (_Foreign, sqlite3.Error) as error:
         if not isinstance(error, _Foreign) and _code(error) not in _DAMAGED:
             raise
@@ -128,7 +128,7 @@ def _open_or_set_aside(path: Path) -> sqlite3.Connection:
         except (_Foreign, sqlite3.Error) as error:
             if not isinstance(error, _Foreign) and _code(error) not in _DAMAGED:
                 raise
-            problem = str(error)
+            problem = one_line(error)
         aside = next(free for i in count(1) if not (free := Path(f"{path}.damaged-{i}")).exists())
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
