@@ -95,9 +95,8 @@ class Team:
                 raise raised from error
 
     def _meet(self) -> None:
-        channel = _channel()
         try:
-            channel.monitored_barrier(ARRIVAL)
+            _channel().monitored_barrier(ARRIVAL)
             self._met = True
         except RuntimeError as error:
             self.parted = True
@@ -136,13 +135,18 @@ def _is_spread(model: PreTrainedModel) -> bool:
 def _channel() -> Any:
     """A gloo group of all processes. Made once, by all of them together."""
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import _get_default_store
     from torch.distributed.rendezvous import rendezvous
 
-    if dist.is_initialized():
-        return dist.new_group(backend="gloo", timeout=LONGEST)
     rank, size = _place()
-    store, _, _ = next(rendezvous("env://", rank, size, timeout=ARRIVAL))
-    return dist.ProcessGroupGloo(dist.PrefixStore("nbhelpers", store), rank, size, LONGEST)
+    if dist.is_initialized():
+        store = _get_default_store()
+    else:
+        store, _, _ = next(rendezvous("env://", rank, size, timeout=ARRIVAL))
+    store = dist.PrefixStore("nbhelpers", store)
+    store.set(f"arrived/{rank}", b"1")
+    store.wait([f"arrived/{other}" for other in range(size)], ARRIVAL)
+    return dist.ProcessGroupGloo(store, rank, size, LONGEST)
 
 
 def _all_gather(channel: Any, size: int, data: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ import nbhelpers as nb
 from nbhelpers import stored
 from nbhelpers.engine import subtrees
 
-WORDS = "the capital of France is Paris and London Berlin returned value end".split()
+WORDS = ["the", "capital", "of", "France", "is", "Paris", "and", "London", "Berlin", "returned", "value", "end"]
 
 
 def make_model() -> nb.LanguageModel:

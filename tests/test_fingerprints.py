@@ -11,7 +11,7 @@ from tiny_models import WIDER, make_tokenizer, model_of
 
 import nbhelpers as nb
 from nbhelpers import fingerprints
-from nbhelpers.fingerprints import fingerprint, require_no_hooks
+from nbhelpers.fingerprints import BLOCK, fingerprint, require_no_hooks
 
 
 def make_lm() -> nb.LanguageModel:
@@ -138,9 +138,7 @@ def test_another_tokenizer_is_another_model(lm, original):
     assert fingerprint(nb.wrap_model(lm.model, make_tokenizer(eos=False))) != original
 
 
-@pytest.mark.parametrize(
-    "size", [1, 3, 4, 5, 4 * fingerprints.BLOCK, 4 * fingerprints.BLOCK + 2, 9 * fingerprints.BLOCK]
-)
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 4 * BLOCK, 4 * BLOCK + 2, 9 * BLOCK])
 def test_no_byte_is_left_out(size):
     data = torch.zeros(size, dtype=torch.uint8)
     seen = {fingerprints._checksums(data, "data")}

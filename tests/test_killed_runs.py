@@ -5,6 +5,7 @@ import random
 import sqlite3
 import time
 from collections import Counter
+from itertools import chain, pairwise
 
 import killed_run
 import pytest
@@ -55,17 +56,21 @@ def test_a_killed_run_loses_at_most_the_piece_it_was_computing(call, tmp_path, c
     whole = killed_run.start(call, tmp_path / "whole.sqlite", tmp_path / "whole.log")
     begun = time.monotonic()
     whole.join(60)
-    seconds = time.monotonic() - begun
+    piece = (time.monotonic() - begun) / len((tmp_path / "whole.log").read_text().split())  # seconds
     total = rows(tmp_path / "whole.sqlite")
     notes = [int(line) for line in (tmp_path / "whole.log").read_text().split()]
     assert whole.exitcode == 0 and notes[-1] == total > 0 and len(notes) > 10, "many pieces"
-    largest = max(after - before for before, after in zip(notes, notes[1:], strict=False))
+    largest = max(after - before for before, after in pairwise(notes))
 
     rng, kept_each = random.Random(call), []
     for moment in range(MOMENTS):
         path, log = tmp_path / f"{moment}.sqlite", tmp_path / f"{moment}.log"
         process = killed_run.start(call, path, log)
-        time.sleep(rng.uniform(0, seconds))
+        # A random moment of the run, however busy the machine is: after so many pieces, and a part of the next.
+        place = rng.uniform(0, len(notes))
+        while process.exitcode is None and len(log.read_text().split()) < int(place):
+            time.sleep(0.0005)
+        time.sleep(place % 1 * piece)
         process.kill()  # SIGKILL
         process.join(60)
         said = int(log.read_text().rpartition("\n")[0].split()[-1])
@@ -80,7 +85,7 @@ def test_a_killed_run_loses_at_most_the_piece_it_was_computing(call, tmp_path, c
         assert killed_run.CALLS[call](lm, path) == again and not computed["results"]
     assert not list(tmp_path.glob("*damaged*"))
     if MOMENTS >= 10:
-        assert sum(0 < kept < total for kept in kept_each) >= MOMENTS // 3, kept_each
+        assert sum(0 < kept < total for kept in kept_each) >= MOMENTS // 2, kept_each
 
 
 def same(found, expected) -> bool:
@@ -88,7 +93,7 @@ def same(found, expected) -> bool:
     if hasattr(expected, "nats"):
         return found.tokens == expected.tokens and found.nats == pytest.approx(expected.nats, abs=1e-3)
     if isinstance(expected[0], list):
-        found, expected = sum(found, []), sum(expected, [])
+        found, expected = list(chain(*found)), list(chain(*expected))
     return all(
         one.token_ids == other.token_ids and one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
         for one, other in zip(found, expected, strict=True)
