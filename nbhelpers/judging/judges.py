@@ -16,6 +16,7 @@ from ..prompts import Prompt, read_prompts
 from ..scoring import score_items
 from ..servers import Endpoint, Reply, complete
 from .alternatives import tokens_needed, verdict_mass
+from .parsing import opened_reasoning
 
 ALTERNATIVES = 20  # as many as OpenAI's servers give for a token
 
@@ -118,7 +119,12 @@ class LocalJudge:
         places = [_last_mention(reply.text, find(reply.text)) for reply in written]
         read = [i for i, place in enumerate(places) if place is not None]
         prompts = self._prompts(chats)
-        before = [Prompt(prompts[i].text + written[i].text[: places[i]], prompts[i].prefix) for i in read]
+        asked = [
+            prompts[i].text.removesuffix(opened_reasoning(prompts[i].text)) for i in read
+        ]  # it stands in the reply
+        before = [
+            Prompt(text + written[i].text[: places[i]], prompts[i].prefix) for text, i in zip(asked, read, strict=True)
+        ]
         repeated = [prompt for prompt in before for _ in verdicts]
         items = encode_items(self.lm, repeated, list(verdicts) * len(before), "joint")
         totals = [score.total for score in score_items(self.lm, list(items), progress=progress)]
@@ -131,21 +137,24 @@ class LocalJudge:
     def write(
         self, chats: Sequence[Chat], max_new_tokens: int, temperature: float, seed: int, progress: bool
     ) -> list[Written]:
-        prompts = chats if self.lm.tokenizer.chat_template else [_plain_text(chat) for chat in chats]
         replies = generate(
             self.lm,
-            prompts,
+            self._texts(chats),
             max_new_tokens,
             temperature=temperature,
             seed=seed,
             chat_template_kwargs=self.chat_template_kwargs,
             progress=progress,
         )
-        return [Written(reply.text) for reply in replies]
+        # Where the template has opened the reasoning already (Qwen 3), its tag belongs to the reply.
+        opened = [opened_reasoning(prompt.text) for prompt in self._prompts(chats)]
+        return [Written(tag + reply.text) for tag, reply in zip(opened, replies, strict=True)]
+
+    def _texts(self, chats: Sequence[Chat]) -> Sequence[str | Chat]:
+        return chats if self.lm.tokenizer.chat_template else [_plain_text(chat) for chat in chats]
 
     def _prompts(self, chats: Sequence[Chat]) -> list[Prompt]:
-        texts = chats if self.lm.tokenizer.chat_template else [_plain_text(chat) for chat in chats]
-        return read_prompts(self.lm, texts, "item {}", self.chat_template_kwargs)
+        return read_prompts(self.lm, self._texts(chats), "item {}", self.chat_template_kwargs)
 
 
 @dataclass(frozen=True)

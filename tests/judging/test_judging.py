@@ -203,3 +203,34 @@ def test_a_local_judge_that_reasons_is_read_where_it_states_its_verdict(gpt2, mo
     a, b = nb.score_answers(gpt2, "Honey.?\n\nVerdict:<think>A?</think> So: ", ["A", "B"])
     assert math.log(verdict.probabilities[0] / verdict.probabilities[1]) == pytest.approx(a.total - b.total, abs=1e-3)
     assert verdict.reply == written
+
+
+@pytest.mark.parametrize(
+    "written, verdict",
+    [
+        ("Is it A? Verdict: A, or", None),  # cut off before </think>
+        ("Is it A?</think>\n\nB", "B"),
+        ("<think>Is it A?</think>\n\nB", "B"),  # the model opens it once more
+    ],
+)
+def test_reasoning_that_the_chat_template_opens_is_no_reply(chatty, monkeypatch, written, verdict):
+    """As with Qwen 3, whose prompt ends in <think> and a newline."""
+    chatty.tokenizer.chat_template += "<think>{{ '\\n' }}"
+    monkeypatch.setattr(
+        "nbhelpers.judging.judges.generate",
+        lambda lm, prompts, *a, **o: [nb.Generation(written, (1,), (0.0,), "length") for _ in prompts],
+    )
+    template = Template("{answer}?", ("A", "B"), (1, 0))
+    if verdict is None:
+        with pytest.warns(UserWarning, match="the reasoning was cut off before a verdict"):
+            (found,) = judge(chatty, template, [ITEM], read="text")
+    else:
+        (found,) = judge(chatty, template, [ITEM], read="text")
+    assert (found.verdict, found.reply) == (verdict, "<think>\n" + written)
+    if verdict is None:
+        return
+    (found,) = judge(chatty, template, [ITEM], read="reasoned")
+    before = [{"role": "user", "content": "Honey.?"}], written.removesuffix("B")
+    prompt = chatty.tokenizer.apply_chat_template(before[0], tokenize=False, add_generation_prompt=True) + before[1]
+    a, b = nb.score_answers(chatty, prompt, ["A", "B"])
+    assert math.log(found.probabilities[0] / found.probabilities[1]) == pytest.approx(a.total - b.total, abs=1e-3)

@@ -154,6 +154,8 @@ def test_line_ends_and_the_order_of_the_verdicts_change_nothing():
         ("<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>B", "B"),
         ("x</think>B", "B"),  # the prompt ended in <think>
         ("<think>a<think>b</think>c</think>B", "B"),
+        ("<think>\n<think>\nx</think>B", "B"),  # the prompt's tag, and the model's own
+        ("<think>\n<think>\nx", None),
         ("<think>x", None),  # cut off
         ("<think>x</think>y<think>", None),
         ("<|channel|>analysis<|message|>x", None),
