@@ -172,9 +172,11 @@ def _prepare(file: sqlite3.Connection, thoroughly: bool) -> None:
 
 def _require_ours(file: sqlite3.Connection) -> None:
     """A new file, or one with our mark and our table."""
-    owner, version = (file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    columns = [row[1] for row in file.execute("PRAGMA table_info(results)")]
-    empty = not file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    with file:
+        file.execute("BEGIN")  # all of it as it is at one moment: another process may be making the file
+        owner, version = (file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        columns = [row[1] for row in file.execute("PRAGMA table_info(results)")]
+        empty = not file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if not (empty and owner == version == 0) and (owner, version, columns) != (APPLICATION, SCHEMA, ["key", "value"]):
         raise _Foreign("it holds something else, or results of another version")
 

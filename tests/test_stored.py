@@ -183,21 +183,30 @@ def test_a_file_that_can_no_longer_be_written_does_not_stop_the_run(filled, monk
     other.close()
 
 
-def write_in_turns(path, first, count):
+def write_in_turns(path, together, first, count):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("ignore")
+        together.wait(60)
         store = open_store(path)
         for i in range(first, first + count):
             store.save({KEYS[i]: RESULTS[KEYS[i]]})
         store.close()
 
 
-def test_processes_share_a_file_from_its_beginning(path):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_processes_share_a_file_from_its_beginning(path, damaged):
+    """And where they find a damaged one at once, it is set aside once."""
+    if damaged:
+        overwrite(path)
     context = get_context("fork")
-    processes = [context.Process(target=write_in_turns, args=(path, first, 50)) for first in (0, 50, 100, 150)]
+    together = context.Barrier(8)
+    processes = [
+        context.Process(target=write_in_turns, args=(path, together, first, 25)) for first in range(0, len(KEYS), 25)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
-    assert [process.exitcode for process in processes] == [0] * 4
+    assert [process.exitcode for process in processes] == [0] * 8
     assert load(path) == RESULTS
+    assert aside(path) == ["results.sqlite.damaged-1"] * damaged
