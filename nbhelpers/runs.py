@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from .engine import Stretch
-from .fingerprints import fingerprint, require_no_hooks
+from .fingerprints import fingerprint, require_no_hooks, sketch
 from .models import LanguageModel
 from .processes import Team, team_of
 from .stored import Store, open_store
@@ -67,7 +67,8 @@ class Run(AbstractContextManager["Run"]):
             if cache is not None:
                 require_no_hooks(lm.model)
                 self.store = open_store(cache)
-            self.model = fingerprint(lm)
+            # Where nothing is kept, it only has to be clear that all processes hold the same model.
+            self.model = sketch(lm) if cache is None else fingerprint(lm)
         except Exception as error:
             self.__exit__(type(error), error, None)
             raise

@@ -11,7 +11,7 @@ from tiny_models import WIDER, make_tokenizer, model_of
 
 import nbhelpers as nb
 from nbhelpers import fingerprints
-from nbhelpers.fingerprints import BLOCK, fingerprint, require_no_hooks
+from nbhelpers.fingerprints import BLOCK, fingerprint, require_no_hooks, sketch
 
 
 def make_lm() -> nb.LanguageModel:
@@ -131,6 +131,16 @@ def test_whatever_changes_a_number_changes_the_fingerprint(original, alter):
     assert fingerprint(lm) != original
 
 
+def test_a_sketch_tells_models_apart_that_hold_other_numbers():
+    lm = make_lm()
+    one = sketch(lm)
+    assert sketch(make_lm()) == one
+    with torch.no_grad():
+        for parameter in lm.model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    assert sketch(lm) != one
+
+
 def test_another_tokenizer_is_another_model(lm, original):
     tokenizer = make_tokenizer()
     tokenizer.add_tokens(["<think>"])
@@ -164,6 +174,7 @@ def test_weights_that_are_not_in_memory_are_a_clear_error():
     lm.model.model.layers[1].to("meta")
     with pytest.raises(ValueError, match=r"weights 'model\.layers\.1\..*' are not in memory"):
         fingerprint(lm)
+    assert sketch(lm) == sketch(lm)
 
 
 def test_hooks_and_replaced_forwards_are_refused():
