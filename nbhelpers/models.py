@@ -75,7 +75,8 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
         SmolLM2-135M-Instruct, which comes from PyPI and needs no Hub.
     device : str
         ``"auto"`` is ``$NBHELPERS_DEVICE`` if it is set, else CUDA, else Apple's MPS, else the CPU. On CUDA, a model
-        that does not fit the free memory of one GPU is spread over all of them and the CPU.
+        that does not fit the free memory of one GPU is spread over all of them and the CPU. Processes started together
+        (``torchrun``, ``accelerate launch``) take a GPU each.
     dtype : str or torch.dtype
         ``"auto"`` is bfloat16 on a GPU with native bfloat16, else float32. Otherwise ``"float32"``, ``"bfloat16"``,
         ``"float16"`` or the torch dtype.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 
-from .engine import LOG_PROBABILITIES, Request, score_requests
+from .engine import Request
 from .models import LanguageModel
+from .request_scores import score_each
+from .runs import Run, open_run
 from .tokens import encode_with_spans, own_prefix, require_rows, require_text, with_context
 from .units import bits_per_byte_of, perplexity_of
 
@@ -79,6 +82,7 @@ def perplexity(
     *,
     token_budget: int | None = None,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Perplexity:
     """Perplexity of a text, or of several texts taken together.
 
@@ -93,7 +97,7 @@ def perplexity(
     stride : int, optional
         How many new tokens each window scores, from 1 to `window`; by default half the window. A smaller stride gives
         every token more context and costs more. At ``stride=window`` the windows are disjoint.
-    token_budget, progress
+    token_budget, progress, cache
         As in :func:`nbhelpers.score_answers`.
 
     Raises
@@ -113,6 +117,19 @@ def perplexity(
     Jelinek et al. (1977) introduced the measure. At stride = window, the windows are those of lm-evaluation-harness.
     Explained in the chapter "Perplexity".
     """
+    with open_run(lm, "perplexity", cache) as run:
+        return _perplexity(lm, text, window, stride, token_budget, progress, run)
+
+
+def _perplexity(
+    lm: LanguageModel,
+    text: str | Iterable[str],
+    window: int | None,
+    stride: int | None,
+    token_budget: int | None,
+    progress: bool,
+    run: Run | None,
+) -> Perplexity:
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("there is no text to measure: the list is empty")
@@ -131,17 +148,12 @@ def perplexity(
         scored_texts.append(one[spans[unscored][0] :])
         requests += _windows(np.array(row, dtype=np.int32), first, window, stride)
     # Windows begin at different places and share no prefix: there is nothing to pack.
-    logprobs, _ = score_requests(
-        lm,
-        requests,
-        LOG_PROBABILITIES,
-        lambda i: f"window {i}",
-        engine="plain",
-        token_budget=token_budget,
-        progress=progress,
+    columns = score_each(
+        lm, requests, engine="plain", token_budget=token_budget, progress=progress, run=run, name="window {}"
     )
+    logprobs = np.concatenate([logprobs.numpy() for logprobs, _ in columns])
     return Perplexity(
-        nats=-logprobs.double().sum().item(),
+        nats=-logprobs.astype(np.float64).sum().item(),
         tokens=len(logprobs),
         words=sum(len(one.split()) for one in scored_texts),
         characters=sum(map(len, scored_texts)),

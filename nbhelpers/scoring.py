@@ -6,6 +6,7 @@ All log-probabilities are natural logarithms (nats), computed in float32 as ``lo
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -15,8 +16,10 @@ import numpy as np
 
 from .boundary import Boundary, Item, encode_items, pair_up
 from .chats import Chat
-from .engine import LOG_PROBABILITIES, Columns, Engine, Reduction, Request, score_requests, split
+from .engine import Engine, Reduction, Request, score_requests
 from .models import LanguageModel
+from .request_scores import score_each
+from .runs import Run, open_run
 from .tokens import (
     encode_with_spans,
     own_prefix,
@@ -137,6 +140,7 @@ def score_answers(
     engine: Engine = "auto",
     token_budget: int | None = None,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> list[AnswerScore]:
     """Log-probability of each answer after its prompt.
 
@@ -164,6 +168,10 @@ def score_answers(
         Tokens per forward pass, padding included. It trades memory for speed and changes results by rounding only.
     progress : bool
         Show a progress bar.
+    cache : path, optional
+        A file that keeps results as they are computed. A run that was killed goes on from there, and loses what it was
+        computing at the time: usually some 8,000 tokens, more where thousands of tokens are shared. Several runs, of
+        several models, may use one file at once.
 
     Returns
     -------
@@ -179,9 +187,15 @@ def score_answers(
         row in the model, nothing precedes the answer and the tokenizer has neither BOS nor EOS, the tokenizer changes a
         text that is encoded in two parts (boundary="split"), there is a chat and no template for it, the model is not
         causal, or it returns NaN.
+    OSError
+        If the file `cache` cannot be written, before anything is computed.
 
     Notes
     -----
+    A result in the `cache` is found again only for the same weights, configuration, precision, tokenizer, kind of
+    device, `engine`, token ids, and versions of torch and transformers; a model with hooks is refused there. Under
+    ``torchrun`` or ``accelerate launch``, the processes share the work: see :func:`split_between_processes`.
+
     Special tokens: a text gets the special tokens the tokenizer adds by default (BOS for Llama, none for GPT-2), unless
     it already begins with them. A chat gets those that its template writes, and no others. Special tokens written out
     in a text, such as ``<|im_end|>``, are read as such.
@@ -194,9 +208,10 @@ def score_answers(
 
     Explained in the chapter "Scoring Answers".
     """
-    prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
-    items = list(encode_items(lm, prompts, answers, boundary))
-    return score_items(lm, items, engine=engine, token_budget=token_budget, progress=progress)
+    with open_run(lm, "score_answers", cache) as run:
+        prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
+        items = list(encode_items(lm, prompts, answers, boundary))
+        return score_items(lm, items, engine=engine, token_budget=token_budget, progress=progress, run=run)
 
 
 def score_items(
@@ -206,40 +221,12 @@ def score_items(
     engine: Engine = "auto",
     token_budget: int | None = None,
     progress: bool = False,
+    run: Run | None = None,
 ) -> list[AnswerScore]:
     """:func:`score_answers` of items that are encoded already."""
     requests = [item.request for item in items]
-    results = score_each(lm, requests, engine=engine, token_budget=token_budget, progress=progress)
+    results = score_each(lm, requests, engine=engine, token_budget=token_budget, progress=progress, run=run)
     return [_answer_score(item, *columns) for item, columns in zip(items, results, strict=True)]
-
-
-def score_each(
-    lm: LanguageModel,
-    requests: Sequence[Request],
-    *,
-    engine: Engine = "auto",
-    token_budget: int | None = None,
-    progress: bool = False,
-) -> list[Columns]:
-    """For each request, the log-probability of its scored tokens, and whether each is the model's most likely one."""
-    if not requests:
-        return []
-    # Equal requests are computed once, under the name of the first item that asks.
-    first_item: dict[Request, int] = {}
-    for number, request in enumerate(requests):
-        first_item.setdefault(request, number)
-    distinct = list(first_item)
-    columns = score_requests(
-        lm,
-        distinct,
-        LOG_PROBABILITIES,
-        lambda i: f"item {first_item[distinct[i]]}",
-        engine=engine,
-        token_budget=token_budget,
-        progress=progress,
-    )
-    results = dict(zip(distinct, split(columns, distinct), strict=True))
-    return [results[request] for request in requests]
 
 
 def _answer_score(item: Item, logprobs: torch.Tensor, greedy: torch.Tensor) -> AnswerScore:

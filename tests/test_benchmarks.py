@@ -91,6 +91,15 @@ def test_our_tools_run_and_the_report_counts_tokens():
     assert report.put(page, "tables", "\n".join(tables)) == page, "run benchmarks/report.py"
 
 
+def test_the_report_of_processes_takes_ratios_within_a_round():
+    import processes
+
+    rounds = [{"one": one, "several": 10.0, "largest_difference": 0.0} for one in (15.0, 19.0, 30.0)]
+    settings = {"processes": 2, "questions": 100, "precision": "float32", "device": "cpu"}
+    table = processes.report({"rounds": rounds, "tokens_of_one": 9_000, "tokens_of_each": [4_900, 4_950], **settings})
+    assert "| 19.00 s | 10.00 s | **1.90** (met) (1.50 to 3.00) | 9,000 | 4,900, 4,950 |" in table
+
+
 def test_the_tasks_of_the_harness_s_benchmark_are_written_and_its_report_counts_rounds(tmp_path):
     import harness
     import yaml

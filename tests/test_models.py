@@ -318,6 +318,26 @@ def test_on_a_cpu_nothing_is_spread(gpt2):
     assert placement.placement(gpt2.model.config, torch.float32, torch.device("cpu")) is None
 
 
+@pytest.mark.parametrize(
+    "asked, rank, gpus, expected",
+    [
+        ("auto", "3", 8, "cuda:3"),
+        ("cuda", "9", 8, "cuda:1"),  # more processes than GPUs
+        ("cuda", "3", 1, "cuda"),  # each process sees one GPU only
+        ("cuda:2", "3", 8, "cuda:2"),
+        ("auto", None, 8, "cuda"),
+        ("cpu", "3", 8, "cpu"),
+    ],
+)
+def test_processes_started_together_take_a_gpu_each(monkeypatch, asked, rank, gpus, expected):
+    monkeypatch.delenv("NBHELPERS_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert placement.choose_device(asked) == torch.device(expected)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_scores_agree_with_the_cpu(saved):
     cpu, gpu = (nb.load_model(saved, device=d, dtype="float32") for d in ("cpu", "cuda"))
