@@ -55,6 +55,12 @@ def pair_up(
     chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[list[Prompt], list[str]]:
     """As many prompts as answers, all of them checked; a single prompt is repeated for every answer."""
+    prompts, answers = pair(prompts, answers)
+    return read_prompts(lm, prompts, "the prompt of item {}", chat_template_kwargs), answers
+
+
+def pair(prompts: str | Chat | Iterable[str | Chat], answers: Iterable[str]) -> tuple[Sequence[str | Chat], list[str]]:
+    """The same with the prompts as they are given, unchecked."""
     if isinstance(answers, str):
         raise TypeError(f"answers is a single string: for one answer give a list of one, [{answers!r:.60}]")
     answers = list(answers)
@@ -64,10 +70,9 @@ def pair_up(
             f"{len(prompts)} prompts and {len(answers)} answers: give as many of one as of the other, "
             "or a single string as the prompt of all"
         )
-    read = read_prompts(lm, prompts, "the prompt of item {}", chat_template_kwargs)
     for number, answer in enumerate(answers):
         require_text(answer, f"the answer of item {number}")
-    return read, answers
+    return prompts, answers
 
 
 def encode_items(
@@ -86,11 +91,19 @@ def _encode_jointly(lm: LanguageModel, prompts: Sequence[Prompt], answers: Seque
     texts = (prompt.text + answer for prompt, answer in zip(prompts, answers, strict=True))
     for number, (prompt, answer, (ids, spans)) in enumerate(zip(prompts, answers, encode_each(lm, texts), strict=True)):
         text = prompt.text
-        first = bisect_right(spans, len(text), key=lambda span: span[1])
+        first, straddles = first_of_answer(text, spans)
         tokens = span_texts(lm, text + answer, ids[first:], spans[first:])
-        straddles = first < len(ids) and text[spans[first][0] :].strip(" ") != ""
         request = _request(lm, ids, first, prompt, answer, f"item {number}")
         yield Item(text, answer, request, tokens[len(tokens) - request.scored :], straddles)
+
+
+def first_of_answer(prompt: str, spans: Sequence[tuple[int, int]]) -> tuple[int, bool]:
+    """The number of the first token that reaches beyond the prompt, and whether it straddles the prompt's end.
+
+    The tokens' spans must be those of the text that begins with the prompt. Spaces at its end do not count.
+    """
+    first = bisect_right(spans, len(prompt), key=lambda span: span[1])
+    return first, first < len(spans) and prompt[spans[first][0] :].strip(" ") != ""
 
 
 def encode_apart(

@@ -17,6 +17,8 @@ from .boundary import Boundary, Item, encode_items, pair_up
 from .chats import Chat
 from .engine import LOG_PROBABILITIES, Columns, Engine, Reduction, Request, score_requests, split
 from .models import LanguageModel
+from .served import refuse_local, served_answers
+from .servers import Endpoint
 from .tokens import (
     encode_with_spans,
     own_prefix,
@@ -128,7 +130,7 @@ class TokenScore:
 
 
 def score_answers(
-    lm: LanguageModel,
+    lm: LanguageModel | Endpoint,
     prompts: str | Chat | Iterable[str | Chat],
     answers: Iterable[str],
     *,
@@ -142,7 +144,8 @@ def score_answers(
 
     Parameters
     ----------
-    lm : LanguageModel
+    lm : LanguageModel or Endpoint
+        An endpoint is a vLLM server, see the notes.
     prompts : str, chat, or iterable of them
         One prompt per answer, or a single one for all of them. A chat is a list of messages,
         ``{"role": "user", "content": "Hello"}``; the tokenizer's chat template renders it, up to where the reply
@@ -179,9 +182,17 @@ def score_answers(
         row in the model, nothing precedes the answer and the tokenizer has neither BOS nor EOS, the tokenizer changes a
         text that is encoded in two parts (boundary="split"), there is a chat and no template for it, the model is not
         causal, or it returns NaN.
+    RuntimeError
+        If a server does not give what is needed; the message says which item, why, and what is kept.
 
     Notes
     -----
+    Of an :class:`nbhelpers.Endpoint`, every distinct text is one request to vLLM's ``/completions``, kept on disk as
+    soon as it comes: after an error or a Ctrl-C, the same call asks only for what is missing. `boundary="split"`,
+    `engine` and `token_budget` are refused, because the server encodes the texts and makes its batches itself. So are
+    chats: render one with the model's tokenizer first. A start token written in a prompt is not doubled. Where nothing
+    precedes the answer's first token and the server adds no BOS, name the endpoint's `start_token`.
+
     Special tokens: a text gets the special tokens the tokenizer adds by default (BOS for Llama, none for GPT-2), unless
     it already begins with them. A chat gets those that its template writes, and no others. Special tokens written out
     in a text, such as ``<|im_end|>``, are read as such.
@@ -194,6 +205,10 @@ def score_answers(
 
     Explained in the chapter "Scoring Answers".
     """
+    if isinstance(lm, Endpoint):
+        refuse_local(chat_template_kwargs=chat_template_kwargs, engine=engine, token_budget=token_budget)
+        found = served_answers(lm, prompts, answers, boundary, progress=progress)
+        return [AnswerScore(**fields._asdict()) for fields in found]
     prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
     items = list(encode_items(lm, prompts, answers, boundary))
     return score_items(lm, items, engine=engine, token_budget=token_budget, progress=progress)
