@@ -127,8 +127,9 @@ def find_start(endpoint: Endpoint) -> Start:
     asked = ["a"] if endpoint.start_token is None else ["a", endpoint.start_token]
     own = [True, False][: len(asked)]
     rows = _usable(endpoint, score_rows(endpoint, asked, add_special_tokens=own), "the first request")
-    letter = next((n for n in range(len(rows[0].ids)) if _spells(rows[0], "a", n)), None)
-    if letter is None:
+    # Of a row's first token nothing is said; if the others spell the text, it is no part of it.
+    letter = next((n for n in range(1, len(rows[0].ids)) if rows[0].spells("a", n)), 0)
+    if letter == 0 and len(rows[0].ids) > 1:
         raise RuntimeError(
             f"asked for the text 'a', {endpoint.base_urls[0]} reads {[token or '' for token in rows[0].tokens]}: what "
             "it puts before a text cannot be told"
@@ -146,15 +147,6 @@ def find_start(endpoint: Endpoint) -> Start:
             "token that begins its model's texts, such as '<|endoftext|>'"
         )
     return Start(rows[1].ids, endpoint.start_token)
-
-
-def _spells(row: ScoredRow, text: str, begin: int) -> bool:
-    try:
-        row.align(text, begin)
-    except Failure:
-        return False
-    # Of a row's first token nothing is known; if others spell the text, it is no part of it.
-    return begin > 0 or len(row.ids) == 1
 
 
 def _written(prompt: str, answer: str, start: Start, precede: bool = False) -> _Text:

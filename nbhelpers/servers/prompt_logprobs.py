@@ -22,6 +22,7 @@ from .services import Service
 from .spans import Alignment, align
 
 LARGEST_ID = 2**31
+MOST_STARTS = 4  # tokens that a server may put before a text
 NO_SPECIALS = {"add_special_tokens": False}
 NO_LOGPROBS = (
     "the reply holds no log-probabilities of the prompt, which prompt_logprobs and return_token_ids asked for; vLLM "
@@ -59,6 +60,14 @@ class ScoredRow:
     def align(self, text: str, begin: int) -> Alignment:
         """What the tokens from number `begin` on cover of the text; a `Failure` if they do not join to it."""
         return align(text, self.tokens[begin:])
+
+    def spells(self, text: str, begin: int) -> bool:
+        """Whether the tokens from number `begin` on join to the text."""
+        try:
+            self.align(text, begin)
+        except Failure:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -175,8 +184,12 @@ def _read(kept: Any, request: Mapping[str, Any]) -> ScoredRow:
     row = ScoredRow(*(tuple(kept[name]) for name in ("ids", "logprobs", "ranks", "tokens")))
     if len({len(row.ids), len(row.logprobs), len(row.ranks), len(row.tokens)}) > 1:
         raise Failure("the ids of the reply hold the key: it is not kept")
-    if isinstance(request["prompt"], list) and list(row.ids) != request["prompt"]:
-        raise Failure(f"the server read {len(row.ids)} tokens, and not the {len(request['prompt'])} that it was given")
+    prompt = request["prompt"]
+    if isinstance(prompt, list) and list(row.ids) != prompt:
+        raise Failure(f"the server read {len(row.ids)} tokens, and not the {len(prompt)} that it was given")
+    # A text that no reading finds in the reply is a fault of the reply, and is not kept.
+    if isinstance(prompt, str) and not any(row.spells(prompt, begin) for begin in range(1, MOST_STARTS + 1)):
+        row.align(prompt, 0)
     return row
 
 

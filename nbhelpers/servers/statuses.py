@@ -88,8 +88,9 @@ class _Error:
 
     def _in_chat(self, word: str) -> bool:
         texts = [text for message in self.request.get("messages", ()) for text in message.values()]
-        prompt = self.request.get("prompt", "")
-        return any(word in text for text in [*texts, *(prompt if isinstance(prompt, list) else [prompt])] if text)
+        prompt = self.request.get("prompt", ())
+        texts += [prompt] if isinstance(prompt, str) else [text for text in prompt if isinstance(text, str)]
+        return any(word in text for text in texts)
 
     def shared_fault(self) -> tuple[str, bool]:
         """For a refused request: a hint, and whether it is about what all requests share, not about this chat."""
