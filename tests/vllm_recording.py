@@ -44,11 +44,11 @@ REQUESTS = {
 }
 
 
-def post(root: str, path: str, body: dict) -> tuple[int, dict]:
+def post(root: str, path: str, body: dict, timeout: float = 60) -> tuple[int, dict]:
     """Status and JSON of one request."""
     request = urllib.request.Request(root + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
             return response.status, json.loads(response.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

@@ -3,7 +3,9 @@
 import random
 
 import pytest
+from scripted_server import ScriptedServer
 
+from nbhelpers.servers import Endpoint, complete
 from nbhelpers.servers.replicas import spread
 
 
@@ -50,3 +52,20 @@ def test_every_prefix_meets_one_replica_and_the_weights_are_alike():
         assert max(weights) < 1.6 * sum(weights) / 3
         for share in shares:  # depth first: what is alike stands together
             assert [prefixes[number] for number in share] == sorted(prefixes[number] for number in share)
+
+
+def test_chats_that_begin_alike_meet_one_replica():
+    first, second = ScriptedServer(), ScriptedServer()
+    try:
+        chats = [
+            [{"role": "system", "content": f"You are {who}."}, {"role": "user", "content": f"Question {number}"}]
+            for number in range(6)
+            for who in ("a judge of prose", "no judge")
+        ]
+        replies = complete(Endpoint([first.url, second.url], "m", cache=None), chats, 5)
+        assert [reply.text for reply in replies] == [f"echo {chat[-1]['content']}" for chat in chats]
+        met = [{body["messages"][0]["content"] for body in server.bodies} for server in (first, second)]
+        assert sorted(map(len, met)) == [1, 1] and met[0] != met[1]
+    finally:
+        first.close()
+        second.close()

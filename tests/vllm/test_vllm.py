@@ -29,9 +29,9 @@ def backend(endpoint: nb.Endpoint):
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_a_known_model_has_every_property(tmp_path, architecture):
     folder = write_model(tmp_path / "model", architecture)
-    with serving(folder, tmp_path / "log") as url:
-        endpoint = nb.Endpoint(url, NAME, cache=None, retries=0, concurrency=16, start_token=START[architecture])
-        answers = ask_all(url.removesuffix("/v1"), architecture, NAME)
+    with serving(folder, tmp_path / "log") as server:
+        endpoint = nb.Endpoint(server.url, NAME, cache=None, retries=0, concurrency=16, start_token=START[architecture])
+        answers = ask_all(server.url.removesuffix("/v1"), architecture, NAME)
         report = check_backend(backend(endpoint), architecture, longest=127)
         print(f"score_answers through vLLM on {report}")
         assert report.passed, report
@@ -72,8 +72,8 @@ def assert_alike(got, want, place=""):
 
 @pytest.mark.embedded
 def test_the_embedded_model_gives_our_numbers(embedded, tmp_path):
-    with serving(embedded_folder(), tmp_path / "log", "--max-model-len", "512") as url:
-        endpoint = nb.Endpoint(url, NAME, cache=tmp_path / "replies", timeout=120, start_token="<|im_start|>")
+    with serving(embedded_folder(), tmp_path / "log", "--max-model-len", "512") as server:
+        endpoint = nb.Endpoint(server.url, NAME, cache=tmp_path / "replies", timeout=120, start_token="<|im_start|>")
         asked = ["The capital of France is"] * 2 + ["x = 5\nret", ""], [" Paris", " London", "urn", "Paris"]
         served, ours = nb.score_answers(endpoint, *asked), nb.score_answers(embedded, *asked)
         for one, other in zip(served, ours, strict=True):
