@@ -135,7 +135,7 @@ def find_start(endpoint: Endpoint) -> Start:
             "it puts before a text cannot be told"
         )
     if letter:
-        prefix = rows[0].ids[:letter]
+        prefix = tuple(rows[0].ids[:letter])
         # Nothing is said of a row's first token, so let the prefix stand twice to learn how it is spelled.
         (twice,) = _usable(endpoint, score_rows(endpoint, [prefix * 2]), "the start token")
         return Start(prefix, "".join(token or "" for token in twice.tokens[letter:]), added=True)
@@ -146,7 +146,7 @@ def find_start(endpoint: Endpoint) -> Start:
             f"start_token={endpoint.start_token!r} is {len(rows[1].ids)} tokens to {endpoint.base_urls[0]}: give the "
             "token that begins its model's texts, such as '<|endoftext|>'"
         )
-    return Start(rows[1].ids, endpoint.start_token)
+    return Start(tuple(rows[1].ids), endpoint.start_token)
 
 
 def _written(prompt: str, answer: str, start: Start, precede: bool = False) -> _Text:
@@ -199,8 +199,9 @@ def _read_answer(number: int, item: _Text, row: ScoredRow, start: Start) -> Serv
         return f"item {number}: {row.problem}"
     before = len(start.ids) if start.added and item.add_special_tokens else 0  # tokens that are not in the text
     try:
-        if row.ids[:before] != start.ids[:before]:
-            raise Failure(f"the text begins with the tokens {row.ids[:before]}, and another text with {start.ids}")
+        begins_with = tuple(row.ids[:before])
+        if begins_with != start.ids[:before]:
+            raise Failure(f"the text begins with the tokens {begins_with}, and another text with {start.ids}")
         found = row.align(item.whole, before)
     except Failure as failure:
         return f"item {number}: {failure.reason}"
@@ -215,14 +216,14 @@ def _read_answer(number: int, item: _Text, row: ScoredRow, start: Start) -> Serv
     if first == len(found.spans):
         return f"item {number}: the server makes no token of the answer {item.answer!r:.60}"
     scored = slice(before + first, None)
-    if None in row.logprobs[scored]:
+    if math.isnan(row.logprobs[scored][0]):
         return None
     return ServedAnswer(
         prompt=item.prompt,
         answer=item.answer,
-        token_ids=row.ids[scored],
+        token_ids=tuple(row.ids[scored]),
         tokens=found.tokens[first:],
-        logprobs=row.logprobs[scored],
+        logprobs=tuple(row.logprobs[scored]),
         is_greedy=all(rank == 1 for rank in row.ranks[scored]),
         merged_boundary=straddles,
     )
@@ -284,12 +285,7 @@ def _in_windows(
         for begin, scored, end in sliding_windows(len(row) - first, window, stride)
     ]
     found = _usable(endpoint, score_rows(endpoint, [ids for ids, _ in cut], progress=progress), "a window")
-    return -math.fsum(
-        value
-        for (_, scored), row in zip(cut, found, strict=True)
-        for value in row.logprobs[scored:]
-        if value is not None
-    )
+    return -math.fsum(value for (_, scored), row in zip(cut, found, strict=True) for value in row.logprobs[scored:])
 
 
 def _whole(

@@ -39,7 +39,7 @@ REQUESTS = {
         ("/v1/completions", {**_SCORED, "prompt": "<|endoftext|>", **_BARE}),
         ("/v1/completions", {**_SCORED, "prompt": "<|endoftext|>blue red the"}),
         ("/tokenize", {"prompt": "blue red the", **_BARE}),
-        ("/v1/completions", {**_SCORED, "prompt": [0, 35, 75, 68]}),
+        ("/v1/completions", {**_SCORED, "prompt": [0, 263, 260, 290]}),
     ],
 }
 

@@ -9,6 +9,9 @@ What a server sends is foreign: whatever it is, it becomes the result of its one
 
 from __future__ import annotations
 
+import math
+import sys
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,12 +39,12 @@ class ScoredRow:
 
     Attributes
     ----------
-    ids : tuple of int
+    ids : array of int
         All of them, those that the server put before the text included.
-    logprobs : tuple of (float or None)
-        In nats; None for the first, which nothing precedes.
-    ranks : tuple of (int or None)
-        1 for the model's most likely token.
+    logprobs : array of float
+        In nats; NaN for the first, which nothing precedes.
+    ranks : array of int
+        1 for the model's most likely token; 0 for the first.
     tokens : tuple of (str or None)
         As the server spells them; None for the first.
     problem : str or None
@@ -50,9 +53,10 @@ class ScoredRow:
         Whether it was read from the cache.
     """
 
-    ids: tuple[int, ...] = ()
-    logprobs: tuple[float | None, ...] = ()
-    ranks: tuple[int | None, ...] = ()
+    # Arrays and interned texts: there may be 50,000 rows of 1,000 tokens.
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    logprobs: array[float] = field(default_factory=lambda: array("d"))
+    ranks: array[int] = field(default_factory=lambda: array("q"))
     tokens: tuple[str | None, ...] = ()
     problem: str | None = None
     cached: bool = field(default=False, compare=False)
@@ -170,7 +174,7 @@ def _entry(entry: Any, token_id: Any, number: int) -> tuple[float | None, int | 
         logprob, rank, spelled = found["logprob"], found["rank"], found["decoded_token"]
     except Exception:  # foreign data
         raise Failure(f"token {number} of the prompt has no log-probability: {entry!r:.100}") from None
-    if type(rank) is not int or rank < 1:
+    if type(rank) is not int or not 1 <= rank < LARGEST_ID:
         raise Failure(f"token {number} has the rank {rank!r:.50}: a rank is a number from 1 on")
     if not isinstance(spelled, str):
         raise Failure(f"token {number} is spelled {spelled!r:.50}, which is no text")
@@ -181,11 +185,16 @@ def _entry(entry: Any, token_id: Any, number: int) -> tuple[float | None, int | 
 
 
 def _read(kept: Any, request: Mapping[str, Any]) -> ScoredRow:
-    row = ScoredRow(*(tuple(kept[name]) for name in ("ids", "logprobs", "ranks", "tokens")))
+    row = ScoredRow(
+        array("q", kept["ids"]),
+        array("d", [math.nan if value is None else value for value in kept["logprobs"]]),
+        array("q", [0 if rank is None else rank for rank in kept["ranks"]]),
+        tuple(None if token is None else sys.intern(token) for token in kept["tokens"]),
+    )
     if len({len(row.ids), len(row.logprobs), len(row.ranks), len(row.tokens)}) > 1:
         raise Failure("the ids of the reply hold the key: it is not kept")
     prompt = request["prompt"]
-    if isinstance(prompt, list) and list(row.ids) != prompt:
+    if isinstance(prompt, list) and row.ids.tolist() != prompt:
         raise Failure(f"the server read {len(row.ids)} tokens, and not the {len(prompt)} that it was given")
     # A text that no reading finds in the reply is a fault of the reply, and is not kept.
     if isinstance(prompt, str) and not any(row.spells(prompt, begin) for begin in range(1, MOST_STARTS + 1)):
