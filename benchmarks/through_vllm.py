@@ -39,7 +39,7 @@ import nbhelpers as nb
 from nbhelpers.embedded import embedded_folder
 
 HERE = Path(__file__).parent
-SERVER = HERE.parent / "tests/vllm/.venv/bin/python"
+SERVER = HERE.parent / "tests/real_vllm/.venv/bin/python"
 LOGPROBS = {"echo": True, "max_tokens": 0, "temperature": 0.0}
 # The same numbers, asked for in other ways: fields of a request, and how many texts go into one.
 FORMS: dict[str, tuple[dict[str, Any], int]] = {

@@ -24,6 +24,7 @@ from .windows import check_windows, sliding_windows
 ROOM = 2
 # What each argument is by default, and why it means nothing to a server.
 LOCAL = {
+    "cache": (None, "an endpoint keeps replies by itself, in the folder Endpoint(cache=...)"),
     "chat_template_kwargs": (None, "chats must be rendered before they reach a server that scores"),
     "engine": ("auto", "the server computes with its own engine"),
     "token_budget": (None, "the server makes its own batches; Endpoint has `concurrency`, the requests at once"),

