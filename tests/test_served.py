@@ -7,12 +7,13 @@ import threading
 import pytest
 from conformance_backends import truth_of
 from scripted_server import files, wait_until
-from vllm_stand_in import VllmStandIn, from_recording, from_truth
+from vllm_stand_in import VllmStandIn, from_recording, from_truth, spell
 
 import nbhelpers as nb
 from nbhelpers.conformance import Request, check_backend, expected
 from nbhelpers.perplexity import sliding_windows
 from nbhelpers.servers import Endpoint, transport
+from nbhelpers.servers.prompt_logprobs import score_rows
 
 KEY = "sk-not-a-real-key-0123456789"
 START = "<|endoftext|>"
@@ -94,8 +95,6 @@ def test_what_vllm_answered_is_the_truth(serve, endpoint_of, architecture, start
     ],
 )
 def test_what_vllm_refused_is_an_error_with_its_words(serve, endpoint_of, prompt, said):
-    from nbhelpers.servers.prompt_logprobs import score_rows
-
     endpoint = endpoint_of(serve(from_recording("llama")))
     if isinstance(prompt, str):
         with pytest.raises(RuntimeError, match=said):
@@ -143,14 +142,12 @@ def test_each_distinct_text_is_asked_once_and_a_rerun_asks_nothing(llama, endpoi
     assert first[0].total != first[1].total and first[0] == first[2]
 
 
-def test_is_greedy_is_the_models_own_choice(llama, endpoint_of):
-    truth, ids = truth_of("llama"), [1, 290]
-    likely = int(truth._table(ids)[-1].argmax())
-    from vllm_stand_in import spell
-
-    word = spell([likely])[0]
-    right, wrong = nb.score_answers(endpoint_of(llama), " the", [word, " red"])
-    assert right.token_ids == (likely,) and right.is_greedy and not wrong.is_greedy
+def test_is_greedy_is_the_models_own_choice_at_every_token(llama, endpoint_of):
+    table = truth_of("llama")._table([1, 290])
+    (word,) = spell([int(table[-1].argmax())])
+    right, wrong, half = nb.score_answers(endpoint_of(llama), " the", [word, " red", f"{word} red"])
+    assert right.is_greedy and not wrong.is_greedy and not half.is_greedy
+    assert half.logprobs[0] == right.logprobs[0]
 
 
 def test_a_start_token_is_never_doubled_nor_scored(llama, endpoint_of):
@@ -179,6 +176,27 @@ def test_where_nothing_precedes_the_first_token(qwen2, endpoint_of):
 
 def test_no_answers_ask_nothing(llama, endpoint_of):
     assert nb.score_answers(endpoint_of(llama), "x", []) == [] and llama.asked == []
+
+
+def test_a_boundary_that_the_server_does_not_show_is_an_error(llama, endpoint_of):
+    """Two characters over six tokens, spelled at the last: which tokens make up the first one cannot be told."""
+
+    def spoil(path, body, status, reply):
+        if body["prompt"] == "日本 red":
+            entries = [entry for entry in reply["choices"][0]["prompt_logprobs"][1:7] for entry in entry.values()]
+            for entry, spelled in zip(entries, ["", "", "", "", "", "日本"], strict=True):
+                entry["decoded_token"] = spelled
+        return status, reply
+
+    llama.spoil = spoil
+    with pytest.raises(
+        RuntimeError, match=r"item 1: the prompt ends within characters that share tokens.*\('日本 red'\)"
+    ):
+        nb.score_answers(endpoint_of(llama), ["日本", "日", ""], [" red", "本 red", "日本 red"])
+    found = nb.score_answers(endpoint_of(llama), ["日本", ""], [" red", "日本 red"])  # the boundary lies elsewhere
+    assert [one.total for one in found] == pytest.approx(
+        true_totals("llama", ["日本", ""], [" red", "日本 red"]), abs=1e-6
+    )
 
 
 # --- Perplexity ------------------------------------------------------------------------------------------------------
@@ -351,8 +369,7 @@ def test_a_server_that_cannot_score_ends_the_call_at_once(serve, endpoint_of):
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("prefix", [["x"], [290, 260, 438]])
-def test_a_server_whose_start_cannot_be_told_is_an_error(llama, endpoint_of, prefix):
+def test_a_server_whose_start_changes_is_an_error(llama, endpoint_of):
     """It reads other texts with other tokens before them than it read "a" with."""
 
     def spoil(path, body, status, reply):
