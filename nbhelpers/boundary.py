@@ -91,19 +91,11 @@ def _encode_jointly(lm: LanguageModel, prompts: Sequence[Prompt], answers: Seque
     texts = (prompt.text + answer for prompt, answer in zip(prompts, answers, strict=True))
     for number, (prompt, answer, (ids, spans)) in enumerate(zip(prompts, answers, encode_each(lm, texts), strict=True)):
         text = prompt.text
-        first, straddles = first_of_answer(text, spans)
+        first = bisect_right(spans, len(text), key=lambda span: span[1])
         tokens = span_texts(lm, text + answer, ids[first:], spans[first:])
+        straddles = first < len(ids) and text[spans[first][0] :].strip(" ") != ""
         request = _request(lm, ids, first, prompt, answer, f"item {number}")
         yield Item(text, answer, request, tokens[len(tokens) - request.scored :], straddles)
-
-
-def first_of_answer(prompt: str, spans: Sequence[tuple[int, int]]) -> tuple[int, bool]:
-    """The number of the first token that reaches beyond the prompt, and whether it straddles the prompt's end.
-
-    The tokens' spans must be those of the text that begins with the prompt. Spaces at its end do not count.
-    """
-    first = bisect_right(spans, len(prompt), key=lambda span: span[1])
-    return first, first < len(spans) and prompt[spans[first][0] :].strip(" ") != ""
 
 
 def encode_apart(

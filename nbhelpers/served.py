@@ -7,11 +7,12 @@ for a local model.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .boundary import first_of_answer, pair
+from .boundary import pair
 from .chats import Chat, check_chat
 from .servers import Endpoint
 from .servers.asking import kept
@@ -212,7 +213,7 @@ def _read_answer(number: int, item: _Text, row: ScoredRow, start: Start) -> Serv
             f"item {number}: the prompt ends within characters that share tokens, and the server does not show how: "
             f"move its end ({item.whole[max(0, begin - 5) : begin + 5]!r})"
         )
-    first, straddles = first_of_answer(item.prompt, found.spans)
+    first, straddles = _first_of_answer(item.prompt, found.spans)
     first = max(first, sum(end <= item.written for _, end in found.spans))  # a start token is never scored
     if first == len(found.spans):
         return f"item {number}: the server makes no token of the answer {item.answer!r:.60}"
@@ -228,6 +229,15 @@ def _read_answer(number: int, item: _Text, row: ScoredRow, start: Start) -> Serv
         is_greedy=all(rank == 1 for rank in row.ranks[scored]),
         merged_boundary=straddles,
     )
+
+
+def _first_of_answer(prompt: str, spans: Sequence[tuple[int, int]]) -> tuple[int, bool]:
+    """The number of the first token that reaches beyond the prompt, and whether it straddles the prompt's end.
+
+    The tokens' spans must be those of the text that begins with the prompt. Spaces at its end do not count.
+    """
+    first = bisect_right(spans, len(prompt), key=lambda span: span[1])
+    return first, first < len(spans) and prompt[spans[first][0] :].strip(" ") != ""
 
 
 def measure(
