@@ -56,6 +56,12 @@ def pair_up(
     chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[list[Prompt], list[str]]:
     """As many prompts as answers, all of them checked; a single prompt is repeated for every answer."""
+    prompts, answers = pair(prompts, answers)
+    return read_prompts(lm, prompts, "the prompt of item {}", chat_template_kwargs), answers
+
+
+def pair(prompts: str | Chat | Iterable[str | Chat], answers: Iterable[str]) -> tuple[Sequence[str | Chat], list[str]]:
+    """The same with the prompts as they are given, unchecked."""
     if isinstance(answers, str):
         raise TypeError(f"answers is a single string: for one answer give a list of one, [{answers!r:.60}]")
     answers = list(answers)
@@ -65,10 +71,9 @@ def pair_up(
             f"{len(prompts)} prompts and {len(answers)} answers: give as many of one as of the other, "
             "or a single string as the prompt of all"
         )
-    read = read_prompts(lm, prompts, "the prompt of item {}", chat_template_kwargs)
     for number, answer in enumerate(answers):
         require_text(answer, f"the answer of item {number}")
-    return read, answers
+    return prompts, answers
 
 
 def encode_items(

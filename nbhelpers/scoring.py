@@ -20,6 +20,8 @@ from .engine import Engine, Reduction, Request, score_requests
 from .models import LanguageModel
 from .request_scores import score_each
 from .runs import Run, open_run
+from .served import refuse_local, served_answers
+from .servers import Endpoint
 from .tokens import (
     encode_with_spans,
     own_prefix,
@@ -131,7 +133,7 @@ class TokenScore:
 
 
 def score_answers(
-    lm: LanguageModel,
+    lm: LanguageModel | Endpoint,
     prompts: str | Chat | Iterable[str | Chat],
     answers: Iterable[str],
     *,
@@ -146,7 +148,8 @@ def score_answers(
 
     Parameters
     ----------
-    lm : LanguageModel
+    lm : LanguageModel or Endpoint
+        An endpoint is a vLLM server, see the notes.
     prompts : str, chat, or iterable of them
         One prompt per answer, or a single one for all of them. A chat is a list of messages,
         ``{"role": "user", "content": "Hello"}``; the tokenizer's chat template renders it, up to where the reply
@@ -187,6 +190,8 @@ def score_answers(
         row in the model, nothing precedes the answer and the tokenizer has neither BOS nor EOS, the tokenizer changes a
         text that is encoded in two parts (boundary="split"), there is a chat and no template for it, the model is not
         causal, or it returns NaN.
+    RuntimeError
+        If a server does not give what is needed; the message says which item, why, and what is kept.
     OSError
         If the file `cache` cannot be written, before anything is computed.
 
@@ -195,6 +200,12 @@ def score_answers(
     A result in the `cache` is found again only for the same weights, configuration, precision, tokenizer, kind of
     device, `engine`, token ids, and versions of torch and transformers; a model with hooks is refused there. Under
     ``torchrun`` or ``accelerate launch``, the processes share the work: see :func:`split_between_processes`.
+
+    Of an :class:`nbhelpers.Endpoint`, every distinct text is one request to vLLM's ``/completions``, kept on disk as
+    soon as it comes: after an error or a Ctrl-C, the same call asks only for what is missing. `boundary="split"`,
+    `engine` and `token_budget` are refused, because the server encodes the texts and makes its batches itself. So are
+    chats: render one with the model's tokenizer first. A start token written in a prompt is not doubled. Where nothing
+    precedes the answer's first token and the server adds no BOS, name the endpoint's `start_token`.
 
     Special tokens: a text gets the special tokens the tokenizer adds by default (BOS for Llama, none for GPT-2), unless
     it already begins with them. A chat gets those that its template writes, and no others. Special tokens written out
@@ -208,6 +219,10 @@ def score_answers(
 
     Explained in the chapter "Scoring Answers".
     """
+    if isinstance(lm, Endpoint):
+        refuse_local(chat_template_kwargs=chat_template_kwargs, engine=engine, token_budget=token_budget, cache=cache)
+        found = served_answers(lm, prompts, answers, boundary, progress=progress)
+        return [AnswerScore(**fields._asdict()) for fields in found]
     with open_run(lm, "score_answers", cache) as run:
         prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
         items = list(encode_items(lm, prompts, answers, boundary))

@@ -492,3 +492,27 @@ def test_flexattention_s_rule_is_the_tree_s_mask(budget):
             node = chunk.begin + query
             above = set(prefix_tree.last_nodes(tree, node, tree.depths[node] + 1))
             assert mask[query].tolist() == [key in above for key in nodes]
+
+
+def test_the_report_of_scoring_through_vllm():
+    import through_vllm
+    import workloads
+
+    counts = through_vllm.count_tokens(
+        SimpleNamespace(tokenizer=lambda text: {"input_ids": list(text)}), [("ab", "c"), ("ab", "d")]
+    )
+    assert counts == {"all": 6, "distinct": 4}
+    assert len(workloads.shared_examples(20)) == 80
+    form = {name: {"clock": 1.0, "processor": 0.5, "bytes": 2000} for name in through_vllm.FORMS}
+    rounds = [
+        {
+            "vllm": {"clock": theirs, "processor": 2 * theirs},
+            "nbhelpers": {"clock": 5, "processor": 10},
+            "largest_difference": 0.0002,
+            "forms": form,
+        }
+        for theirs in (100, 50, 200)
+    ]
+    table = through_vllm.report({"requests": 80, "tokens": {"all": 40000, "distinct": 3000}, "rounds": rounds})
+    assert "| 80 | 40,000 | 3,000 | 100.0 s | 5.0 s | **20.0** (10.0 to 40.0) | 20.0 | 0.0002 nats |" in table
+    assert table.count("| 2 | 0.50 | 1.00 s |") == len(through_vllm.FORMS)

@@ -82,6 +82,7 @@ def make_repo(folder: Path) -> Path:
         "_config.yml",
         "_toc.yml",
         "benchmarks/peers.txt",
+        "tests/real_vllm/requirements.txt",
     ):
         write(folder / name)
     for name in ("nbhelpers/a.py", "book/data/a.csv", "book/page.ipynb"):
@@ -310,13 +311,22 @@ def test_clean_deletes_what_tools_made_and_nothing_beside(repo, name, reason):
     before = content(repo / "book") | content(outside)
     for made in ("__pycache__", ".ipynb_checkpoints"):
         write(repo / "book" / name / made / name / "a")
-    for made in ("_build", "benchmarks/.venv", ".pytest_cache", ".ruff_cache", "build", "x.egg-info", "-rf.egg-info"):
+    for made in (
+        "_build",
+        "benchmarks/.venv",
+        "tests/real_vllm/.venv",
+        ".pytest_cache",
+        ".ruff_cache",
+        "build",
+        "x.egg-info",
+        "-rf.egg-info",
+    ):
         write(repo / made / "a")
     done = make(repo, "clean")
     assert done.returncode == 0, done.stderr
     assert content(repo / "book") | content(outside) == before, reason
     left = {path.name for path in repo.iterdir() if path.suffix not in (".txt", ".toml", ".yml")}
-    assert left == {"Makefile", "benchmarks", "book", "nbhelpers", "tools"}
+    assert left == {"Makefile", "benchmarks", "book", "nbhelpers", "tests", "tools"}
     assert nothing_ran(repo), reason
 
 
