@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice, tee
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,9 +57,11 @@ class _Piece:
     ids: Sequence[int]
     reported: Sequence[tuple[int, int]]
 
-    def spans(self, piece_of: Callable[[int], str]) -> np.ndarray:
+    def spans_beyond(self, characters: int, piece_of: Callable[[int], str]) -> np.ndarray:
+        begin = self.end - len(self.text)
         own = _without_gaps(piece_of, self.text, self.ids, self.reported)
-        return np.array(own, dtype=np.int64).reshape(-1, 2) + (self.end - len(self.text))
+        own = own[bisect_right(own, characters - begin, key=itemgetter(1)) :]
+        return np.array(own, dtype=np.int64).reshape(-1, 2) + begin
 
 
 def encode_with_spans(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], Spans]:
@@ -84,14 +88,12 @@ def encode_each(lm: LanguageModel, texts: Iterable[str], spans_from: Iterable[in
         begins = None if characters is None else list(islice(characters, len(block)))
         found: dict[int, Encoded] = {}
         for number, path in _encode_coded(lm, block, coded, with_spans=begins is not None):
-            spans = NO_SPANS if begins is None else _spans_beyond(begins[number], path, piece_of)
-            found[number] = Encoded(path[-1].ids_so_far, spans)
+            spans = [NO_SPANS]
+            if begins is not None:
+                beyond = begins[number]
+                spans += [piece.spans_beyond(beyond, piece_of) for piece in path if piece.end > beyond]
+            found[number] = Encoded(path[-1].ids_so_far, np.concatenate(spans))
         yield from (found[number] for number in range(len(block)))
-
-
-def _spans_beyond(characters: int, path: Sequence[_Piece], piece_of: Callable[[int], str]) -> np.ndarray:
-    spans = np.concatenate([piece.spans(piece_of) for piece in path if piece.end > characters])
-    return spans[spans[:, 1].searchsorted(characters, side="right") :].copy()  # the others need not be kept
 
 
 def _encode_coded(
