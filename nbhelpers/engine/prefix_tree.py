@@ -73,7 +73,7 @@ def build_tree(sequences: Sequence[Tokens]) -> PrefixTree:
     rows = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
     # Big-endian bytes sort like the numbers they encode.
     order = sorted(range(len(rows)), key=lambda i: rows[i].astype(">u4").tobytes())
-    shared = [0, *(_common_prefix(rows[a], rows[b]) for a, b in pairwise(order))][: len(order)]
+    shared = [0, *(common_prefix(rows[a], rows[b]) for a, b in pairwise(order))][: len(order)]
     size = sum(map(len, rows)) - sum(shared)
     tokens, depths, exits = np.empty((3, size), dtype=np.int64)
     parents = np.arange(-1, size - 1)  # the node before, but for the first node of a branch
@@ -125,7 +125,8 @@ def chunk_mask(nodes: Array, seen: Array, exits: Array) -> Array:
     return mask
 
 
-def _common_prefix(one: np.ndarray, other: np.ndarray) -> int:
+def common_prefix(one: np.ndarray, other: np.ndarray) -> int:
+    """How many tokens two rows have in common at their beginning."""
     length = min(len(one), len(other))
     differs = one[:length] != other[:length]
     return int(differs.argmax()) if differs.any() else length

@@ -17,6 +17,7 @@ from ..models import LanguageModel
 from .batches import Request, group_by_length
 from .capabilities import positions_depend_on_length
 from .memory import default_budget
+from .prefix_tree import common_prefix
 from .run import WORTH_PACKING, Engine
 
 # A piece has at least this many tokens, and at least so many times as many as the cut after it shares with the next:
@@ -110,7 +111,7 @@ def _walk(requests: Sequence[Request]) -> _Walk:
     order = sorted(range(len(requests)), key=keys.__getitem__)
     shared = [0] * len(requests)
     for i in range(1, len(order)):
-        shared[i] = _common_prefix(requests[order[i - 1]].ids[:-1], requests[order[i]].ids[:-1])
+        shared[i] = common_prefix(requests[order[i - 1]].ids[:-1], requests[order[i]].ids[:-1])
     return _Walk(order, np.array([requests[i].read for i in order], dtype=np.int64), np.array(shared, dtype=np.int64))
 
 
@@ -154,9 +155,3 @@ def _even_cuts(walk: _Walk, parts: int) -> list[int]:
         if cut < len(walk.order) and len(near):
             cuts[k] = int(near[np.lexsort((abs(near - cut), walk.shared[near]))[0]])
     return cuts
-
-
-def _common_prefix(one: np.ndarray, other: np.ndarray) -> int:
-    length = min(len(one), len(other))
-    differences = np.flatnonzero(one[:length] != other[:length])
-    return int(differences[0]) if len(differences) else length
