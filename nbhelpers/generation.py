@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .chats import Chat
-from .models import LanguageModel
+from .models import LanguageModel, require_model
 from .prompt_continuations import continue_each
 from .prompts import read_prompts
 from .runs import Run, open_run
@@ -150,6 +150,7 @@ def generate(
     :func:`split_between_processes`.
     Used in the chapters "BLEU" and "ROUGE".
     """
+    require_model(lm)
     with open_run(lm, "generate", cache) as run:
         stops = check_sampling(max_new_tokens, temperature, seed, stop, samples)
         copies = int(samples or 1)

@@ -110,6 +110,19 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
     return wrap_model(model, tokenizer, source.name)
 
 
+def require_model(lm: Any) -> None:
+    """A clear error for whatever is no `LanguageModel`: a name, a model of transformers, a server."""
+    if isinstance(lm, LanguageModel):
+        return
+    if isinstance(lm, str | os.PathLike):
+        remedy = f"load it first: lm = nb.load_model({os.fspath(lm)!r:.80})"
+    elif hasattr(lm, "base_url"):
+        remedy = "a server can score answers, measure perplexity and judge; this needs a model in memory"
+    else:
+        remedy = "nb.load_model(...) gives one, and nb.wrap_model(model, tokenizer) makes one of a model that you hold"
+    raise TypeError(f"the first argument is of type {type(lm).__name__}, and not a LanguageModel: {remedy}")
+
+
 def wrap_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "model in memory"
 ) -> LanguageModel:

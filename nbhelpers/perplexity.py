@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .engine import Request
-from .models import LanguageModel
+from .models import LanguageModel, require_model
 from .request_scores import score_each
 from .runs import Run, open_run
 from .served import measure, refuse_local
@@ -127,6 +127,7 @@ def perplexity(
     if isinstance(lm, Endpoint):
         refuse_local(token_budget=token_budget, cache=cache)
         return Perplexity(**measure(lm, text, window, stride, progress=progress)._asdict())
+    require_model(lm)
     with open_run(lm, "perplexity", cache) as run:
         return _perplexity(lm, text, window, stride, token_budget, progress, run)
 

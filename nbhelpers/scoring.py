@@ -17,7 +17,7 @@ import numpy as np
 from .boundary import Boundary, Item, encode_items, pair_up
 from .chats import Chat
 from .engine import Engine, Reduction, Request, score_requests
-from .models import LanguageModel
+from .models import LanguageModel, require_model
 from .request_scores import score_each
 from .runs import Run, open_run
 from .served import refuse_local, served_answers
@@ -223,6 +223,7 @@ def score_answers(
         refuse_local(chat_template_kwargs=chat_template_kwargs, engine=engine, token_budget=token_budget, cache=cache)
         found = served_answers(lm, prompts, answers, boundary, progress=progress)
         return [AnswerScore(**fields._asdict()) for fields in found]
+    require_model(lm)
     with open_run(lm, "score_answers", cache) as run:
         prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
         items = list(encode_items(lm, prompts, answers, boundary))
@@ -281,6 +282,7 @@ def token_scores(lm: LanguageModel, text: str, *, top: int = 5) -> list[TokenSco
     -----
     :func:`nbhelpers.token_heatmap` draws the result. Explained in the chapter "Perplexity".
     """
+    require_model(lm)
     require_text(text, "text")
     if not isinstance(top, Integral) or top < 1:
         raise ValueError(f"top={top!r}: give the number of alternatives to keep, 1 or more")

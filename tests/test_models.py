@@ -357,3 +357,30 @@ def test_gpt2_from_the_hub():
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "0"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("gpt2", r"of type str, and not a LanguageModel: load it first: lm = nb\.load_model\('gpt2'\)"),
+        (None, "type NoneType, .* nb.wrap_model"),
+        (make_model("gpt2", 20), r"type GPT2LMHeadModel, .* nb.wrap_model\(model, tokenizer\)"),
+    ],
+)
+def test_what_is_no_language_model_is_refused_where_it_is_given(given, words):
+    for call in (
+        lambda: nb.score_answers(given, "a", ["b"]),
+        lambda: nb.perplexity(given, "a"),
+        lambda: nb.generate(given, ["a"], 1),
+        lambda: nb.token_scores(given, "a"),
+        lambda: nb.judge(given, nb.judging.YES_NO, [{"question": "a", "answer": "b"}]),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
+
+
+def test_a_server_is_refused_where_it_cannot_help():
+    server = nb.Endpoint("http://127.0.0.1:1/v1", "m")
+    for call in (lambda: nb.generate(server, ["a"], 1), lambda: nb.token_scores(server, "a")):
+        with pytest.raises(TypeError, match=r"type Endpoint, .* a server can score answers"):
+            call()
