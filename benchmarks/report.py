@@ -1,15 +1,23 @@
-"""Write what `bench.py` measured into README.md, between its two markers, and draw ratios.png next to it."""
+"""Write what was measured into README.md, between its two markers, and draw ratios.png next to it.
+
+No table mixes runs: where its parts come from several, there are several tables, the newest first. Each names its run.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import claims
+import gpu_report
+import host as host_share
 import matplotlib.pyplot as plt
+import runs
 import workloads
+from claims import FLOOR_TARGETS, GENERATION_TARGET, MEMORY_TARGET, NAMES, PRECISIONS, TARGETS, share_of, speed_of
+from tables import table
 from transformers import AutoTokenizer
 
 import nbhelpers as nb
@@ -17,20 +25,14 @@ from nbhelpers.embedded import embedded_folder
 from nbhelpers.engine.prefix_tree import build_tree
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- begin: written by report.py -->", "<!-- end: written by report.py -->"
-TARGETS = {"A": 15, "B": 1.9, "C": 6, "D": 1.15, "E disjoint": 1.1, "E stride 512": 1.1}
-NAMES = {"E disjoint": ("lm-eval", "disjoint"), "E stride 512": ("guide", "stride 512")}
-FLOOR_TARGET, MEMORY_TARGET = 0.85, 0.25
+# Between these two markers of README.md stands what this writes, for each name.
+MARKERS = "<!-- begin: {}, written by report.py -->", "<!-- end: {} -->"
+HOST_TARGET = 0.15  # milliseconds a request
+GROWTH_TARGET, GROWTH_MEMORY_TARGET = 1.2, 1.5e9  # time a request, most over fewest requests; bytes
 GPU_RESULTS = {
     "random weights in the shape of Llama 3.2 1B": HERE / "results-cuda-1b.json",
     "random weights in the embedded model's shape": HERE / "results-cuda.json",
 }
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
 def sizes() -> str:
@@ -57,7 +59,7 @@ def compared(mine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, s
 
 def ratios(mine: dict[str, Any]) -> dict[str, list[float]]:
     """For each workload, the peer's time divided by ours in every round."""
-    return {part: [r[theirs] / r[ours] for r in found["rounds"]] for part, found, theirs, ours in compared(mine)}
+    return {part: speed_of(part, found) for part, found, _, _ in compared(mine)}
 
 
 def speed(mine: dict[str, Any], on_gpu: bool = False) -> str:
@@ -75,21 +77,23 @@ def speed(mine: dict[str, Any], on_gpu: bool = False) -> str:
         if on_gpu:
             row += [f"{found['extra_bytes'][tool] / 1e6:,.0f} MB" for tool in (theirs, ours)]
         else:
-            share = median(r["floor"] / r["ours"] for r in rounds) if "floor" in rounds[0] else None
-            row.append(f"{TARGETS[part]} {_verdict(median(values) >= TARGETS[part])}")
-            row.append("" if share is None else f"{share:.2f} {_verdict(share >= FLOOR_TARGET)}")
+            row.append(_against(median(values), TARGETS[part]))
+            share = share_of(part, found)
+            row.append(_against(median(share), FLOOR_TARGETS[part], target_first=False) if share
+                       else "not measured" if part == "E disjoint" else "")  # fmt: skip
         rows.append(row)
     more = ["its memory", "ours"] if on_gpu else ["target", "share of the floor"]
     return table(["workload", "best peer", "its time", "ours", "times faster", *more], rows)
 
 
 def generation(found: dict[str, Any]) -> str:
-    values = [r["loop"] / r["ours"] for r in found["rounds"]]
+    values = claims.generation_of(found)
     return (
         f"{found['chats']} chats, {workloads.NEW_TOKENS} new tokens each: one after the other "
         f"{median(r['loop'] for r in found['rounds']):.1f} s, with `generate` "
         f"{median(r['ours'] for r in found['rounds']):.1f} s, **{median(values):.2f}** times faster "
-        f"({min(values):.2f} to {max(values):.2f}; target 2 {_verdict(median(values) >= 2)}). "
+        f"({min(values):.2f} to {max(values):.2f}; target {GENERATION_TARGET} "
+        f"{_verdict(median(values) >= GENERATION_TARGET)}). "
         f"{found['same']} of {found['chats']} texts are equal.\n"
     )
 
@@ -142,6 +146,43 @@ def profile(found: dict[str, Any]) -> str:
     )
 
 
+def host(sizes: list[dict[str, Any]]) -> str:
+    """The host's share by step, and how it grows."""
+    few = sizes[0]
+    rows = [
+        [
+            step,
+            f"{median(host_share.milliseconds(few, step)):.3f} ms",
+            "model" if step in host_share.OF_THE_MODEL else "host",
+        ]
+        for step in (*host_share.STEPS, host_share.REST)
+    ]
+    share = median(host_share.share_of_host(few))
+    text = table(["step", "a request", "whose"], rows)
+    text += (
+        f"\nThe host's share is **{share:.3f} ms** a request; target {HOST_TARGET} {_verdict(share <= HOST_TARGET)}.\n"
+    )
+    if len(sizes) > 1:
+        totals = [median(sum(seconds.values()) for seconds in run["rounds"]) / run["requests"] for run in sizes]
+        grown = [
+            [
+                f"{run['requests']:,}",
+                f"{1_000 * total:.3f} ms",
+                f"{median(host_share.share_of_host(run)):.3f} ms",
+                f"{run['extra_bytes'] / 1e6:,.0f} MB",
+            ]
+            for run, total in zip(sizes, totals, strict=True)
+        ]
+        text += "\n" + table(["requests", "a request", "of it, the host's", "peak above the model"], grown)
+        met = _verdict(totals[-1] <= GROWTH_TARGET * totals[0])
+        text += (
+            f"\nThe largest run takes {totals[-1] / totals[0]:.2f} times as long a request as the smallest; target "
+            f"{GROWTH_TARGET} {met}. Its peak, texts and results included, has the target "
+            f"{GROWTH_MEMORY_TARGET / 1e6:,.0f} MB {_verdict(sizes[-1]['extra_bytes'] <= GROWTH_MEMORY_TARGET)}.\n"
+        )
+    return text
+
+
 def half(results: dict[str, Any]) -> str:
     full, low = (results[precision]["A"] for precision in ("float32", "bfloat16"))
     full, low = full["ours"], low["ours"]
@@ -175,22 +216,30 @@ def _answers(found: list[float] | str) -> str:
     return "<br>".join(f"{value:.3f}" for value in found)
 
 
+def _against(value: float, target: float | None, target_first: bool = True) -> str:
+    if target is None:
+        return ""
+    return f"{target if target_first else f'{value:.2f}'} {_verdict(value >= target)}"
+
+
 def _verdict(met: bool) -> str:
     return "(met)" if met else "(**missed**)"
 
 
 def draw(results: dict[str, Any]) -> None:
+    """The newest run of each precision."""
     nb.use_house_style()
     fig, ax = plt.subplots(figsize=(7, 3.6))
     for shift, (precision, marker) in zip((-0.15, 0.15), (("float32", "o"), ("bfloat16", "s")), strict=True):
-        if precision not in results:
+        found = next(iter(runs.of_one_run(results, precision, "ABCDE").values()), None)
+        if found is None:
             continue
-        found = ratios(results[precision])
-        for part, values in found.items():
+        for part, values in ratios(found).items():
             place = list(TARGETS).index(part)
             ax.plot([place + shift] * len(values), values, marker, color=f"C{marker == 's':d}", alpha=0.5, ms=5)
         ax.plot([], [], marker, color=f"C{marker == 's':d}", label=precision)
-    ax.plot(range(len(TARGETS)), TARGETS.values(), "_", color="0.3", ms=40, label="target")
+    wanted = [(place, target) for place, target in enumerate(TARGETS.values()) if target is not None]
+    ax.plot(*zip(*wanted, strict=True), "_", color="0.3", ms=40, label="target")
     ax.set_xticks(range(len(TARGETS)), TARGETS)
     ax.set_yscale("log")
     ax.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
@@ -202,50 +251,84 @@ def draw(results: dict[str, Any]) -> None:
     fig.savefig(HERE / "ratios.png", dpi=130, bbox_inches="tight")
 
 
-def main() -> None:
-    results = json.loads((HERE / "results.json").read_text())
-    machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
-    text = [f"Measured on: {machine}; two threads.\n", "### Size of the workloads\n", sizes()]
-    for precision in ("float32", "bfloat16"):
-        if precision in results:
-            text += [f"### Speed, {precision}\n", speed(results[precision])]
-            if results[precision].get("A", {}).get("rounds"):
-                text.append(linear(results[precision]["A"]))
-            if "G" in results[precision]:
-                text += [f"### Generation (G), {precision}\n", generation(results[precision]["G"])]
-    text.append("![Ratios of all rounds, on a logarithmic axis, with the targets as dashes](ratios.png)\n")
-    for precision in ("float32", "bfloat16"):
-        mine = results.get(precision, {})
-        if "memory" in mine:
-            text += [f"### Memory, {precision}\n", memory(mine)]
-        if "profile" in mine:
-            text += [f"### Where our time goes, {precision}\n", profile(mine["profile"])]
-        if "growth" in mine:
-            text += [f"### Growth, {precision}\n", growth(mine["growth"])]
-        if "nats" in mine.get("E", {}):
-            theirs, ours = (mine["E"]["nats"][name] for name in ("lm-eval", "disjoint"))
-            text.append(
+def all_runs(results: dict[str, Any]) -> str:
+    """The runs that tables are from."""
+    rows = []
+    for name, run in reversed(results["runs"].items()):
+        parts = [part for part, of in results["run_of"].items() if of == name]
+        if parts:
+            about = ", ".join(f"{key} {value}" for key, value in run["machine"].items())
+            took = f"{sum(run['seconds'].values()) / 3600:.1f} h" if "seconds" in run else ""
+            rows.append([f"`{name}`", run.get("begun", ""), run.get("commit", ""), about, took])
+    return table(["run", "begun", "commit", "machine and versions", "took"], rows)
+
+
+def from_bench(results: dict[str, Any]) -> Iterator[str]:
+    yield from ("Runs:\n", all_runs(results), "### Size of the workloads\n", sizes())
+    for precision in PRECISIONS:
+        for run, mine in runs.of_one_run(results, precision, "ABCDE").items():
+            yield from (f"### Speed, {precision}\n", f"Run `{run}`, two threads.\n", speed(mine))
+            if mine.get("A", {}).get("rounds"):
+                yield linear(mine["A"])
+        if "G" in results.get(precision, {}):
+            yield from _headed(results, precision, "G", "Generation (G)", generation)
+    yield "![Ratios of all rounds, on a logarithmic axis, with the targets as dashes](ratios.png)\n"
+    for precision in PRECISIONS:
+        yield from _headed(results, precision, "profile", "Where our time goes", profile)
+        yield from _headed(results, precision, "growth", "Growth", growth)
+        title = "The host's share: a model of one layer, one thread"
+        yield from _headed(results, precision, "host", title, host)
+        yield from _headed(results, precision, "parity", "Agreement with the peers", parity)
+        yield from _headed(results, precision, "memory", "Memory", lambda found: memory({"memory": found}))
+        part = results.get(precision, {}).get("E", {})
+        if "nats" in part:
+            theirs, ours = (part["nats"][name] for name in (part.get("peer", "lm-eval"), "disjoint"))
+            yield (
                 f"On E, {precision}, lm-eval's rolling log-likelihood and ours are {abs(theirs - ours):.2g} nats "
-                f"apart, of {ours:,.1f}.\n"
+                f"apart, of {ours:,.1f} (run `{results['run_of'][f'{precision}/E']}`).\n"
             )
-        if "parity" in mine:
-            text += [f"### Agreement with the peers, {precision}\n", parity(mine["parity"])]
-    if all("ours" in results.get(precision, {}).get("A", {}) for precision in ("float32", "bfloat16")):
-        text += ["### What bfloat16 changes on A\n", half(results)]
-    if "failures" in results.get("float32", {}):
-        text += ["### Where tools differ\n", failures(results["float32"]["failures"])]
+    both = [results["run_of"].get(f"{precision}/A") for precision in PRECISIONS]
+    if both[0] is not None and both[0] == both[1]:
+        yield from ("### What bfloat16 changes on A\n", f"Run `{both[0]}`.\n", half(results))
+    yield from _headed(results, "float32", "failures", "Where tools differ", failures)
+    yield from _headed(results, "float32", "who", "Who returns true log-probabilities", lambda found: found["tables"])
+
+
+def _headed(
+    results: dict[str, Any], precision: str, part: str, title: str, write: Callable[[Any], str]
+) -> Iterator[str]:
+    """A table of one part, with its run; nothing where it was not measured."""
+    if part in results.get(precision, {}):
+        run = results["run_of"][f"{precision}/{part}"]
+        yield from (f"### {title}, {precision}\n", f"Run `{run}`.\n", write(results[precision][part]))
+
+
+def from_gpus() -> Iterator[str]:
+    newest = HERE / "results-gpu.json"
+    if newest.exists():
+        yield gpu_report.tables(runs.read(newest))
     for name, file in GPU_RESULTS.items():
-        found = json.loads(file.read_text())
-        machine = ", ".join(f"{name} {found['machine'][name]}" for name in ("gpu", "python", "torch", "transformers"))
-        text += [
-            f"### On a GPU, bfloat16: {name}\n",
-            f"Measured on: {machine}.\n",
-            speed(found["bfloat16"], on_gpu=True),
-        ]
+        found = runs.read(file)
+        about = next(reversed(found["runs"].values()))["machine"]
+        machine = ", ".join(f"{key} {about[key]}" for key in ("gpu", "python", "torch", "transformers"))
+        yield from (f"### On a GPU, bfloat16: {name}\n", f"Measured on: {machine}.\n")
+        yield speed(found["bfloat16"], on_gpu=True)
+
+
+def put(page: str, name: str, text: str) -> str:
+    """The page with this text between the markers of this name."""
+    begin, end = (marker.format(name) for marker in MARKERS)
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2]
+    return f"{before}{begin}\n\n{text.rstrip()}\n\n{end}{after}"
+
+
+def main() -> None:
+    results = runs.read(HERE / "results.json")
     readme = HERE / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    readme.write_text(before + BEGIN + "\n\n" + "\n".join(text) + "\n" + END + after)
+    page = put(readme.read_text(), "claims", claims.claims(results))
+    page = put(page, "tables", "\n".join([*from_bench(results), *from_gpus()]))
+    readme.write_text(page)
     draw(results)
     print(f"wrote {readme} and {HERE / 'ratios.png'}")
 

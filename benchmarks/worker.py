@@ -16,9 +16,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import workloads
+
+if TYPE_CHECKING:
+    import torch
 
 THREADS = 2  # on a CPU
 WINDOW = 1024
@@ -29,7 +32,11 @@ Tool = Callable[[dict[str, Any]], list[Any]]
 def nbhelpers(folder: str, precision: str, device: str) -> Tool:
     import nbhelpers as nb
 
-    lm = nb.load_model(folder, device=device, dtype=precision)
+    return nbhelpers_on(nb.load_model(folder, device=device, dtype=precision))
+
+
+def nbhelpers_on(lm: Any) -> Tool:
+    import nbhelpers as nb
 
     def run(job: dict[str, Any]) -> list[Any]:
         if job["workload"] == "G":
@@ -43,36 +50,83 @@ def nbhelpers(folder: str, precision: str, device: str) -> Tool:
 
 
 def floor(folder: str, precision: str, device: str) -> Tool:
-    """Lower bound: one plain forward pass over the workload's distinct tokens, the head at its distinct positions.
+    import nbhelpers as nb
 
-    The distinct tokens are cut into sequences of 512, each read as a text of its own, without mask or cache, and with
-    all its logits at once.
+    return floor_on(nb.load_model(folder, device=device, dtype=precision))
+
+
+# What the floor reads in one row: token ids, the places at which it computes logits, and the tokens it picks there.
+Row = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]
+
+
+def floor_on(lm: Any) -> Tool:
+    """A yardstick: plain forward passes over the workload's distinct tokens, the head at its distinct positions.
+
+    The distinct tokens are cut into rows of 512, each read as a text of its own, without mask or cache, and with all
+    its logits at once. On E the rows are the windows themselves, and the result is the log-probability of the text. A
+    job's `batch` is the number of rows in a forward pass.
     """
+    import torch
+
+    def run(job: dict[str, Any]) -> list[float]:
+        rows = _windows(lm) if job["workload"] == "E" else _pieces(lm, job)
+        job["begun"] = time.perf_counter()  # encoding and the tree are not part of the floor
+        sums = []
+        with torch.inference_mode():
+            for some in batches_of_equal_length(rows, job.get("batch", 1)):
+                ids = torch.stack([row[0] for row in some]).to(lm.device)  # (rows, tokens)
+                states = lm.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+                for state, (_, places, targets) in zip(states, some, strict=True):
+                    logits = lm.model.lm_head(state[places.to(lm.device)]).float()  # (places, vocabulary)
+                    picked = logits.gather(-1, targets.to(lm.device)[:, None])[:, 0]
+                    sums.append((picked - logits.logsumexp(-1)).sum())
+        return [float(part) for part in sums]
+
+    return run
+
+
+def _pieces(lm: Any, job: dict[str, Any]) -> list[Row]:
+    """The distinct tokens in rows of 512. What is picked is each place's own token: only the time counts."""
     import numpy as np
     import torch
 
-    import nbhelpers as nb
     from nbhelpers.engine.prefix_tree import build_tree, last_nodes
 
-    lm = nb.load_model(folder, device=device, dtype=precision)
+    pairs = workloads.of(job)
+    read = [(lm.tokenizer(a + b)["input_ids"][:-1], len(lm.tokenizer(b)["input_ids"])) for a, b in pairs]
+    tree = build_tree([ids for ids, _ in read])
+    asked = [last_nodes(tree, end, count) for end, (_, count) in zip(tree.ends, read, strict=True)]
+    wanted = torch.zeros(len(tree.tokens), dtype=torch.bool)
+    wanted[torch.from_numpy(np.concatenate(asked))] = True
+    tokens = torch.from_numpy(tree.tokens).long()
+    places = [some.nonzero()[:, 0] for some in wanted.split(512)]
+    return [(row, here, row[here]) for row, here in zip(tokens.split(512), places, strict=True)]
 
-    def run(job: dict[str, Any]) -> list[float]:
-        pairs = workloads.of(job)
-        rows = [(lm.tokenizer(a + b)["input_ids"][:-1], len(lm.tokenizer(b)["input_ids"])) for a, b in pairs]
-        tree = build_tree([ids for ids, _ in rows])
-        asked = [last_nodes(tree, end, count) for end, (_, count) in zip(tree.ends, rows, strict=True)]
-        tokens, wanted, sums = torch.from_numpy(tree.tokens), torch.from_numpy(np.unique(np.concatenate(asked))), []
-        with torch.inference_mode():
-            job["begun"] = time.perf_counter()  # the tree is not part of the floor
-            for begin in range(0, len(tokens), 512):
-                row = tokens[begin : begin + 512]
-                here = wanted[(wanted >= begin) & (wanted < begin + 512)] - begin
-                states = lm.model.base_model(input_ids=row[None], use_cache=False).last_hidden_state[0, here]
-                logits = lm.model.lm_head(states).float()
-                sums.append((logits.gather(-1, row[here, None])[:, 0] - logits.logsumexp(-1)).sum().item())
-        return sums
 
-    return run
+def _windows(lm: Any) -> list[Row]:
+    """The disjoint windows that `nbhelpers.perplexity` reads; the last one begins earlier, so that it is full."""
+    import torch
+
+    from nbhelpers.perplexity import sliding_windows
+    from nbhelpers.tokens import own_prefix, with_context
+
+    ids = lm.tokenizer(workloads.long_text(), add_special_tokens=False, verbose=False)["input_ids"]
+    tokens, first = with_context(lm, tuple(ids), 0, own_prefix(lm.tokenizer), "the text")
+    row, found = torch.tensor(tokens), []
+    for begin, scored, end in sliding_windows(len(row) - first, WINDOW, WINDOW):
+        read = row[begin + first - 1 : end + first - 1]
+        found.append((read, torch.arange(scored - begin, len(read)), row[scored + first : end + first]))
+    return found
+
+
+def batches_of_equal_length(rows: list[Row], batch: int) -> list[list[Row]]:
+    """Neighbours of one length, as many as `batch` at a time."""
+    found: list[list[Row]] = []
+    for row in rows:
+        if not found or len(found[-1]) == batch or len(found[-1][0][0]) != len(row[0]):
+            found.append([])
+        found[-1].append(row)
+    return found
 
 
 def lm_eval(folder: str, precision: str, device: str) -> Tool:
@@ -81,8 +135,10 @@ def lm_eval(folder: str, precision: str, device: str) -> Tool:
     logging.disable(logging.WARNING)
     from lm_eval.models.huggingface import HFLM
 
-    model = HFLM(folder, device=device, dtype=precision, logits_cache=False)
+    return lm_eval_on(HFLM(folder, device=device, dtype=precision, logits_cache=False))
 
+
+def lm_eval_on(model: Any) -> Tool:
     def run(job: dict[str, Any]) -> list[float]:
         model.batch_size_per_gpu = job["batch"]
         if job["workload"] == "E":
@@ -98,9 +154,12 @@ def lm_eval(folder: str, precision: str, device: str) -> Tool:
 
 
 def minicons(folder: str, precision: str, device: str) -> Tool:
+    return minicons_on(*_load(folder, precision, device), device)
+
+
+def minicons_on(model: Any, tokenizer: Any, device: str) -> Tool:
     from minicons.scorer import IncrementalLMScorer
 
-    model, tokenizer = _load(folder, precision, device)
     scorer = IncrementalLMScorer(model, device, tokenizer=tokenizer)
 
     def run(job: dict[str, Any]) -> list[float]:
@@ -114,11 +173,13 @@ def minicons(folder: str, precision: str, device: str) -> Tool:
 
 
 def guide(folder: str, precision: str, device: str) -> Tool:
+    return guide_on(*_load(folder, precision, device), device)
+
+
+def guide_on(model: Any, tokenizer: Any, device: str) -> Tool:
     """Plain loops over transformers. E is the loop of the Hugging Face guide: one window at a time, with labels of -100
     for tokens already scored. G replies to one chat after the other."""
     import torch
-
-    model, tokenizer = _load(folder, precision, device)
 
     def replies() -> list[str]:
         texts = []

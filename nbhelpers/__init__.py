@@ -8,12 +8,13 @@ Importing the package is cheap: torch, transformers, scipy and matplotlib are im
 them. The book "Evaluating Language Models" explains the ideas behind each function.
 
 From the bottom up: `embedded` brings the default model, `loading` and `models` load any; `engine` turns token ids into
-log-probabilities; `tokens`, `chats`, `prompts` and `boundary` turn text into ids; `scoring`, `perplexity` and
-`generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a model judge; `checking`
-says whether an answer is right where a program can; `conformance` says whether any backend's numbers are true; `plots`
-and `forest` draw. `lm_eval_adapter`, made of what is in `harness`, lets lm-evaluation-harness use all this.
-`statistics` says how sure a number is, and `sandbox` runs programs that a model wrote; both stand apart. Each module
-imports only from those below it; the contracts in pyproject.toml hold it to that.
+log-probabilities; `runs` keeps results in a file (`stored`, under `fingerprints`) and shares work between `processes`,
+for `request_scores` and `prompt_continuations`; `tokens`, `chats`, `prompts` and `boundary` turn text into ids;
+`scoring`, `perplexity` and `generation` are what the package is for; `servers` asks models elsewhere; `judging` lets a
+model judge; `checking` says whether an answer is right where a program can; `conformance` says whether any backend's
+numbers are true; `plots` and `forest` draw. `lm_eval_adapter`, made of what is in `harness`, lets
+lm-evaluation-harness use all this. `statistics` says how sure a number is, and `sandbox` runs programs that a model
+wrote; both stand apart. Each module imports only from those below it; the contracts in pyproject.toml hold it to that.
 """
 
 from .checking import (
@@ -32,6 +33,7 @@ from .judging import JudgeAudit, PairVerdict, Template, Verdict, judge, judge_au
 from .models import LanguageModel, load_model, wrap_model
 from .perplexity import Perplexity, perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
+from .processes import split_between_processes
 from .sandbox import ProgramRun, run_program
 from .scoring import AnswerScore, TokenScore, score_answers, token_scores
 from .servers import Endpoint, Reply, complete
@@ -130,6 +132,7 @@ __all__ = [
     "same_expressions",
     "score_answers",
     "selection_optimism",
+    "split_between_processes",
     "token_f1",
     "token_heatmap",
     "token_scores",

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
 
 from .chats import Chat
 from .engine import Request
-from .models import LanguageModel
+from .models import LanguageModel, vocabulary_rows
 from .prompts import Prompt, one_for_each, read_prompts
 from .tokens import (
+    ALL,
+    Spans,
     encode_each,
-    encode_with_spans,
+    missing_context,
     require_fit,
     require_rows,
     require_text,
     span_texts,
-    with_context,
 )
 
 Boundary = Literal["joint", "split"]
@@ -55,6 +56,12 @@ def pair_up(
     chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[list[Prompt], list[str]]:
     """As many prompts as answers, all of them checked; a single prompt is repeated for every answer."""
+    prompts, answers = pair(prompts, answers)
+    return read_prompts(lm, prompts, "the prompt of item {}", chat_template_kwargs), answers
+
+
+def pair(prompts: str | Chat | Iterable[str | Chat], answers: Iterable[str]) -> tuple[Sequence[str | Chat], list[str]]:
+    """The same with the prompts as they are given, unchecked."""
     if isinstance(answers, str):
         raise TypeError(f"answers is a single string: for one answer give a list of one, [{answers!r:.60}]")
     answers = list(answers)
@@ -64,10 +71,9 @@ def pair_up(
             f"{len(prompts)} prompts and {len(answers)} answers: give as many of one as of the other, "
             "or a single string as the prompt of all"
         )
-    read = read_prompts(lm, prompts, "the prompt of item {}", chat_template_kwargs)
     for number, answer in enumerate(answers):
         require_text(answer, f"the answer of item {number}")
-    return read, answers
+    return prompts, answers
 
 
 def encode_items(
@@ -84,13 +90,12 @@ def encode_items(
 def _encode_jointly(lm: LanguageModel, prompts: Sequence[Prompt], answers: Sequence[str]) -> Iterator[Item]:
     """Items encoded as one text each; the answer's tokens are those that reach beyond the prompt's characters."""
     texts = (prompt.text + answer for prompt, answer in zip(prompts, answers, strict=True))
-    for number, (prompt, answer, (ids, spans)) in enumerate(zip(prompts, answers, encode_each(lm, texts), strict=True)):
-        text = prompt.text
-        first = bisect_right(spans, len(text), key=lambda span: span[1])
-        tokens = span_texts(lm, text + answer, ids[first:], spans[first:])
-        straddles = first < len(ids) and text[spans[first][0] :].strip(" ") != ""
-        request = _request(lm, ids, first, prompt, answer, f"item {number}")
-        yield Item(text, answer, request, tokens[len(tokens) - request.scored :], straddles)
+    encoded = encode_each(lm, texts, spans_from=(len(prompt.text) for prompt in prompts))
+    rows = vocabulary_rows(lm)
+    for number, (prompt, answer, found) in enumerate(zip(prompts, answers, encoded, strict=True)):
+        spans = found.spans.tolist()
+        straddles = bool(spans) and prompt.text[spans[0][0] :].strip(" ") != ""
+        yield _item(lm, rows, number, prompt, answer, prompt.text + answer, found.ids, spans, straddles)
 
 
 def encode_apart(
@@ -101,28 +106,45 @@ def encode_apart(
     With `as_written`, a tokenizer that changes what it encodes is refused. Without, the answer's tokens are those of a
     text of its own, as a model writes them at the beginning of a reply: Llama 2 begins one with "▁A".
     """
-    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        text = prompt.text
-        prompt_ids, _ = encode_with_spans(lm, text)
-        answer_ids, spans = encode_with_spans(lm, answer)
-        ids = prompt_ids + answer_ids
-        joined = lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        if as_written and text and joined != text + answer:
-            raise ValueError(
-                f"item {number}: encoded apart and joined, prompt and answer read {joined[-60:]!r}, because the "
-                f"tokenizer of {lm.name!r} changes what it encodes (many put a space before every text): use "
-                'boundary="joint"'
-            )
-        tokens = span_texts(lm, answer, answer_ids, spans)
-        request = _request(lm, ids, len(prompt_ids), prompt, answer, f"item {number}")
-        yield Item(text, answer, request, tokens[len(tokens) - request.scored :], merged_boundary=False)
+    apart = zip(
+        encode_each(lm, (prompt.text for prompt in prompts)),
+        encode_each(lm, answers, spans_from=repeat(ALL)),
+        strict=True,
+    )
+    rows = vocabulary_rows(lm)
+    for number, (prompt, answer, (before, found)) in enumerate(zip(prompts, answers, apart, strict=True)):
+        ids = np.concatenate([before.ids, found.ids])
+        if as_written and prompt.text:
+            joined = lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+            if joined != prompt.text + answer:
+                raise ValueError(
+                    f"item {number}: encoded apart and joined, prompt and answer read {joined[-60:]!r}, because the "
+                    f"tokenizer of {lm.name!r} changes what it encodes (many put a space before every text): use "
+                    'boundary="joint"'
+                )
+        yield _item(lm, rows, number, prompt, answer, answer, ids, found.spans.tolist(), False)
 
 
-def _request(lm: LanguageModel, ids: tuple[int, ...], first: int, prompt: Prompt, answer: str, name: str) -> Request:
-    """What the engine is asked: the ids with what must stand before them, and where the answer begins."""
-    if first == len(ids):
+def _item(
+    lm: LanguageModel,
+    rows: int,
+    number: int,
+    prompt: Prompt,
+    answer: str,
+    text: str,
+    ids: np.ndarray,
+    spans: Spans,
+    straddles: bool,
+) -> Item:
+    """An item of ids, the last ``len(spans)`` of which are the answer's and cover these characters of `text`."""
+    name, first = f"item {number}", len(ids) - len(spans)
+    if not spans:
         raise ValueError(f"{name}: the tokenizer of {lm.name!r} makes no token of the answer {answer!r:.60}")
-    row, start = with_context(lm, ids, first, prompt.prefix, name)
-    require_rows(lm, row, name)
+    missing, start = missing_context(lm, ids, first, prompt.prefix, name)
+    row = np.concatenate([np.array(missing, dtype=np.int32), ids]) if missing else ids
+    if row.max() >= rows:
+        require_rows(lm, row, name)
     require_fit(lm, row, f"{name} (prompt and answer)")
-    return Request(np.array(row, dtype=np.int32), start)
+    request = Request(row, start)
+    tokens = span_texts(lm, text, ids[first:], spans)
+    return Item(prompt.text, answer, request, tokens[len(tokens) - request.scored :], straddles)

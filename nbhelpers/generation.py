@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from tqdm import tqdm
-
 from .chats import Chat
-from .engine import continue_prompts
-from .models import LanguageModel
+from .models import LanguageModel, require_model
+from .prompt_continuations import continue_each
 from .prompts import read_prompts
+from .runs import Run, open_run
 from .sampling import before_stop, check_sampling, generator_of
 from .tokens import encode_with_spans, require_rows, tokens_text, with_context
 
@@ -60,6 +60,7 @@ def generate(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     token_budget: int | None = None,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> list[Generation]: ...
 
 
@@ -76,6 +77,7 @@ def generate(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     token_budget: int | None = None,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> list[list[Generation]]: ...
 
 
@@ -91,6 +93,7 @@ def generate(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     token_budget: int | None = None,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> list[Generation] | list[list[Generation]]:
     """Let the model continue each prompt, or reply to each chat.
 
@@ -118,6 +121,9 @@ def generate(
         Tokens in a finished batch, padding included.
     progress : bool
         Show a progress bar.
+    cache : path, optional
+        A file that keeps texts as they are written, one batch after the other, as in :func:`nbhelpers.score_answers`.
+        A text is found again only for the same settings, too: length, temperature, seed, index, sample, stop strings.
 
     Returns
     -------
@@ -133,28 +139,34 @@ def generate(
         If a number is out of range, several samples are asked for at temperature 0, a stop string or a chat is empty,
         the tokenizer has no chat template, prompt and new tokens are longer than the model's context, a token has no
         row in the model, the model is not causal, or it returns NaN.
+    OSError
+        If the file `cache` cannot be written, before anything is computed.
 
     Notes
     -----
     The model's own settings for `generate` (repetition penalties, top-p) are not used. Prompts run together, padded on
     the left, if a trial on this model has given the same numbers so as alone; if not, only prompts of one length do, or
-    none.
+    none. Under ``torchrun`` or ``accelerate launch``, the processes share the work: see
+    :func:`split_between_processes`.
     Used in the chapters "BLEU" and "ROUGE".
     """
-    stops = check_sampling(max_new_tokens, temperature, seed, stop, samples)
-    copies = int(samples or 1)
-    rows = _encode_prompts(lm, prompts, max_new_tokens, chat_template_kwargs)
-    results = continue_rows(
-        lm,
-        rows,
-        int(max_new_tokens),
-        stops=stops,
-        temperature=float(temperature),
-        generators=[generator_of(seed, i, sample) for i in range(len(rows)) for sample in range(copies)],
-        samples=copies,
-        token_budget=token_budget,
-        progress=progress,
-    )
+    require_model(lm)
+    with open_run(lm, "generate", cache) as run:
+        stops = check_sampling(max_new_tokens, temperature, seed, stop, samples)
+        copies = int(samples or 1)
+        rows = _encode_prompts(lm, prompts, max_new_tokens, chat_template_kwargs)
+        results = continue_rows(
+            lm,
+            rows,
+            int(max_new_tokens),
+            stops=stops,
+            temperature=float(temperature),
+            generators=[generator_of(seed, i, sample) for i in range(len(rows)) for sample in range(copies)],
+            samples=copies,
+            token_budget=token_budget,
+            progress=progress,
+            run=run,
+        )
     if samples is None:
         return results
     return [results[first : first + copies] for first in range(0, len(results), copies)]
@@ -171,6 +183,7 @@ def continue_rows(
     samples: int = 1,
     token_budget: int | None = None,
     progress: bool = False,
+    run: Run | None = None,
 ) -> list[Generation]:
     """:func:`generate` after prompts that are encoded already; the samples of one stand together."""
     ends = _end_tokens(lm)
@@ -178,19 +191,20 @@ def continue_rows(
     def is_end(written: list[int]) -> bool:
         return written[-1] in ends or (bool(stops) and any(s in tokens_text(lm, written) for s in stops))
 
-    with tqdm(total=len(rows) * samples, disable=not progress) as bar:
-        written = continue_prompts(
-            lm,
-            rows,
-            max_new_tokens,
-            temperature=temperature,
-            generators=generators,
-            samples=samples,
-            pad=ends[0] if ends else 0,
-            is_end=is_end,
-            token_budget=token_budget,
-            advance=bar.update,
-        )
+    written = continue_each(
+        lm,
+        rows,
+        max_new_tokens,
+        temperature=temperature,
+        generators=generators,
+        samples=samples,
+        pad=ends[0] if ends else 0,
+        is_end=is_end,
+        ending=f"{list(stops)!r} {ends}",
+        token_budget=token_budget,
+        progress=progress,
+        run=run,
+    )
     results = []
     for found in written:
         ids = found.token_ids[:-1] if found.token_ids[-1] in ends else found.token_ids

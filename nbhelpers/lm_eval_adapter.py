@@ -44,6 +44,7 @@ from .harness.differences import (
 from .harness.options import as_model, check_arguments, name_of, refuse_unknown, window_of
 from .harness.replies import render_history, write_replies
 from .models import LanguageModel
+from .runs import open_run
 from .scoring import score_each
 from .tokens import with_context
 
@@ -74,6 +75,9 @@ class HarnessLM(TemplateLM):
     token_budget : int, optional
         Tokens per forward pass. It trades memory for speed. `batch_size` and `max_batch_size` of the harness are
         accepted and have no effect.
+    cache : path, optional
+        A file that keeps every result, as in :func:`nbhelpers.score_answers`. The harness's own ``--use_cache`` keeps
+        answers by their text, whatever the model.
     max_length : int, optional
         Tokens the model reads at once, at most its context (the default).
     chat_template_args : mapping, optional
@@ -118,6 +122,7 @@ class HarnessLM(TemplateLM):
         device: str | None = "auto",
         boundary: Literal["joint", "lm_eval"] = "joint",
         token_budget: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
         max_length: int | None = None,
         chat_template_args: Mapping[str, Any] | None = None,
         enable_thinking: bool | None = None,
@@ -134,6 +139,7 @@ class HarnessLM(TemplateLM):
         self.limit = window_of(self.lm, max_length)
         self.boundary = boundary
         self.token_budget = token_budget
+        self.cache = cache
         self.think_end_token = think_end_token
         self.chat_template_args = dict(chat_template_args or {})
         if enable_thinking is not None:
@@ -285,18 +291,14 @@ class HarnessLM(TemplateLM):
                 *(shortened, len(rows), self.limit, self.lm.name, max(len(row.ids) for row in rows)),
             )
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
-        for numbers in self._pieces(fitted):
-            found = score_each(
-                self.lm,
-                [fitted[number] for number in numbers],
-                engine=engine,
-                token_budget=self.token_budget,
-                progress=not disable_tqdm,
-            )
-            for number, (logprobs, greedy) in zip(numbers, found, strict=True):
-                answers[number] = math.fsum(logprobs.tolist()), bool(greedy.all())
-                if (pair := pairs[number]) is not None:
-                    self.cache_hook.add_partial("loglikelihood", pair, answers[number])
+        settings = {"engine": engine, "token_budget": self.token_budget, "progress": not disable_tqdm}
+        with open_run(self.lm, "loglikelihood", self.cache) as run:
+            for numbers in self._pieces(fitted):
+                found = score_each(self.lm, [fitted[number] for number in numbers], **settings, run=run)
+                for number, (logprobs, greedy) in zip(numbers, found, strict=True):
+                    answers[number] = math.fsum(logprobs.tolist()), bool(greedy.all())
+                    if (pair := pairs[number]) is not None:
+                        self.cache_hook.add_partial("loglikelihood", pair, answers[number])
         return answers
 
     def _pieces(self, rows: Sequence[Request]) -> Iterator[list[int]]:
@@ -314,17 +316,12 @@ class HarnessLM(TemplateLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """What the model writes after each context, up to the first stop string."""
         texts = [""] * len(requests)
-        for number, text in write_replies(
-            self.lm,
-            requests,
-            self.limit,
-            piece=PIECE if self._keeps_responses else None,
-            think_end_token=self.think_end_token,
-            token_budget=self.token_budget,
-            progress=not disable_tqdm,
-        ):
-            texts[number] = text
-            self.cache_hook.add_partial("generate_until", requests[number].args, text)
+        settings = {"token_budget": self.token_budget, "progress": not disable_tqdm}
+        settings |= {"think_end_token": self.think_end_token, "piece": PIECE if self._keeps_responses else None}
+        with open_run(self.lm, "generate_until", self.cache) as run:
+            for number, text in write_replies(self.lm, requests, self.limit, **settings, run=run):
+                texts[number] = text
+                self.cache_hook.add_partial("generate_until", requests[number].args, text)
         return texts
 
 

@@ -75,7 +75,8 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
         SmolLM2-135M-Instruct, which comes from PyPI and needs no Hub.
     device : str
         ``"auto"`` is ``$NBHELPERS_DEVICE`` if it is set, else CUDA, else Apple's MPS, else the CPU. On CUDA, a model
-        that does not fit the free memory of one GPU is spread over all of them and the CPU.
+        that does not fit the free memory of one GPU is spread over all of them and the CPU. Processes started together
+        (``torchrun``, ``accelerate launch``) take a GPU each.
     dtype : str or torch.dtype
         ``"auto"`` is bfloat16 on a GPU with native bfloat16, else float32. Otherwise ``"float32"``, ``"bfloat16"``,
         ``"float16"`` or the torch dtype.
@@ -107,6 +108,19 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto",
     source = locate(name)
     model, tokenizer = read(source, precision, target, quiet=name is None)
     return wrap_model(model, tokenizer, source.name)
+
+
+def require_model(lm: Any) -> None:
+    """A clear error for whatever is no `LanguageModel`: a name, a model of transformers, a server."""
+    if isinstance(lm, LanguageModel):
+        return
+    if isinstance(lm, str | os.PathLike):
+        remedy = f"load it first: lm = nb.load_model({os.fspath(lm)!r:.80})"
+    elif hasattr(lm, "base_url"):
+        remedy = "a server can score answers, measure perplexity and judge; this needs a model in memory"
+    else:
+        remedy = "nb.load_model(...) gives one, and nb.wrap_model(model, tokenizer) makes one of a model that you hold"
+    raise TypeError(f"the first argument is of type {type(lm).__name__}, and not a LanguageModel: {remedy}")
 
 
 def wrap_model(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 
-from .engine import LOG_PROBABILITIES, Request, score_requests
-from .models import LanguageModel
+from .engine import Request
+from .models import LanguageModel, require_model
+from .request_scores import score_each
+from .runs import Run, open_run
+from .served import measure, refuse_local
+from .servers import Endpoint
 from .tokens import encode_with_spans, own_prefix, require_rows, require_text, with_context
 from .units import bits_per_byte_of, perplexity_of
+from .windows import check_windows, sliding_windows
 
 
 @dataclass(frozen=True)
@@ -72,19 +77,21 @@ class Perplexity:
 
 
 def perplexity(
-    lm: LanguageModel,
+    lm: LanguageModel | Endpoint,
     text: str | Iterable[str],
     window: int | None = None,
     stride: int | None = None,
     *,
     token_budget: int | None = None,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Perplexity:
     """Perplexity of a text, or of several texts taken together.
 
     Parameters
     ----------
-    lm : LanguageModel
+    lm : LanguageModel or Endpoint
+        An endpoint is a vLLM server, see the notes.
     text : str or iterable of str
         Each of several texts is measured from its own beginning, and their log-likelihoods are added up.
     window : int, optional
@@ -93,7 +100,7 @@ def perplexity(
     stride : int, optional
         How many new tokens each window scores, from 1 to `window`; by default half the window. A smaller stride gives
         every token more context and costs more. At ``stride=window`` the windows are disjoint.
-    token_budget, progress
+    token_budget, progress, cache
         As in :func:`nbhelpers.score_answers`.
 
     Raises
@@ -110,13 +117,34 @@ def perplexity(
     back so that it is full. Every token is scored exactly once, with at least ``window - stride`` tokens before it, or
     with all there are at the beginning of a text. Only the first window begins with the start token.
 
+    Of an :class:`nbhelpers.Endpoint`, vLLM's ``/tokenize`` cuts the text into ids, and each window is one request, kept
+    on disk. vLLM needs room for two tokens more than it reads, so the largest window is the context less two. A server
+    without ``/tokenize`` scores texts that fit its context as a whole.
+
     Jelinek et al. (1977) introduced the measure. At stride = window, the windows are those of lm-evaluation-harness.
     Explained in the chapter "Perplexity".
     """
+    if isinstance(lm, Endpoint):
+        refuse_local(token_budget=token_budget, cache=cache)
+        return Perplexity(**measure(lm, text, window, stride, progress=progress)._asdict())
+    require_model(lm)
+    with open_run(lm, "perplexity", cache) as run:
+        return _perplexity(lm, text, window, stride, token_budget, progress, run)
+
+
+def _perplexity(
+    lm: LanguageModel,
+    text: str | Iterable[str],
+    window: int | None,
+    stride: int | None,
+    token_budget: int | None,
+    progress: bool,
+    run: Run | None,
+) -> Perplexity:
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("there is no text to measure: the list is empty")
-    window, stride = _check_windows(lm, window, stride)
+    window, stride = check_windows(lm.name, lm.context_length, window, stride)
     prefix = own_prefix(lm.tokenizer)
     requests, scored_texts, first_token = [], [], ""
     for number, one in enumerate(texts):
@@ -131,17 +159,12 @@ def perplexity(
         scored_texts.append(one[spans[unscored][0] :])
         requests += _windows(np.array(row, dtype=np.int32), first, window, stride)
     # Windows begin at different places and share no prefix: there is nothing to pack.
-    logprobs, _ = score_requests(
-        lm,
-        requests,
-        LOG_PROBABILITIES,
-        lambda i: f"window {i}",
-        engine="plain",
-        token_budget=token_budget,
-        progress=progress,
+    columns = score_each(
+        lm, requests, engine="plain", token_budget=token_budget, progress=progress, run=run, name="window {}"
     )
+    logprobs = np.concatenate([logprobs.numpy() for logprobs, _ in columns])
     return Perplexity(
-        nats=-logprobs.double().sum().item(),
+        nats=-logprobs.astype(np.float64).sum().item(),
         tokens=len(logprobs),
         words=sum(len(one.split()) for one in scored_texts),
         characters=sum(map(len, scored_texts)),
@@ -160,34 +183,3 @@ def _windows(row: np.ndarray, first: int, window: int, stride: int) -> Iterator[
     """
     for begin, scored, end in sliding_windows(len(row) - first, window, stride):
         yield Request(row[begin + first - 1 : end + first], scored - begin + 1)
-
-
-def sliding_windows(tokens: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """Windows over a text of `tokens` tokens, as (begin, scored, end).
-
-    The model predicts tokens `begin` to `end` (exclusive) and reads as many: the one before `begin`, then all but the
-    last. Only the tokens from `scored` on count; an earlier window has counted the others.
-
-    >>> list(sliding_windows(10, window=4, stride=2))
-    [(0, 0, 4), (2, 4, 6), (4, 6, 8), (6, 8, 10)]
-    """
-    scored = 0
-    end = min(window, tokens)
-    while scored < tokens:
-        yield max(0, end - window), scored, end
-        scored, end = end, min(end + stride, tokens)
-
-
-def _check_windows(lm: LanguageModel, window: int | None, stride: int | None) -> tuple[int, int]:
-    if window is None:
-        window = lm.context_length or 2_048
-    limit = lm.context_length or window
-    if not isinstance(window, Integral) or not 1 <= window <= limit:
-        raise ValueError(f"window={window!r}: {lm.name!r} reads from 1 to {limit} tokens at once")
-    if stride is None:
-        stride = max(1, window // 2)
-    if not isinstance(stride, Integral) or not 1 <= stride <= window:
-        raise ValueError(
-            f"stride={stride!r} with window={window}: give 1 to {window}, or tokens would be skipped between windows"
-        )
-    return int(window), int(stride)

@@ -6,6 +6,7 @@ All log-probabilities are natural logarithms (nats), computed in float32 as ``lo
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -15,8 +16,12 @@ import numpy as np
 
 from .boundary import Boundary, Item, encode_items, pair_up
 from .chats import Chat
-from .engine import LOG_PROBABILITIES, Columns, Engine, Reduction, Request, score_requests, split
-from .models import LanguageModel
+from .engine import Engine, Reduction, Request, score_requests
+from .models import LanguageModel, require_model
+from .request_scores import score_each
+from .runs import Run, open_run
+from .served import refuse_local, served_answers
+from .servers import Endpoint
 from .tokens import (
     encode_with_spans,
     own_prefix,
@@ -128,7 +133,7 @@ class TokenScore:
 
 
 def score_answers(
-    lm: LanguageModel,
+    lm: LanguageModel | Endpoint,
     prompts: str | Chat | Iterable[str | Chat],
     answers: Iterable[str],
     *,
@@ -137,12 +142,14 @@ def score_answers(
     engine: Engine = "auto",
     token_budget: int | None = None,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> list[AnswerScore]:
     """Log-probability of each answer after its prompt.
 
     Parameters
     ----------
-    lm : LanguageModel
+    lm : LanguageModel or Endpoint
+        An endpoint is a vLLM server, see the notes.
     prompts : str, chat, or iterable of them
         One prompt per answer, or a single one for all of them. A chat is a list of messages,
         ``{"role": "user", "content": "Hello"}``; the tokenizer's chat template renders it, up to where the reply
@@ -164,6 +171,10 @@ def score_answers(
         Tokens per forward pass, padding included. It trades memory for speed and changes results by rounding only.
     progress : bool
         Show a progress bar.
+    cache : path, optional
+        A file that keeps results as they are computed. A run that was killed goes on from there, and loses what it was
+        computing at the time: usually some 8,000 tokens, more where thousands of tokens are shared. Several runs, of
+        several models, may use one file at once.
 
     Returns
     -------
@@ -179,9 +190,23 @@ def score_answers(
         row in the model, nothing precedes the answer and the tokenizer has neither BOS nor EOS, the tokenizer changes a
         text that is encoded in two parts (boundary="split"), there is a chat and no template for it, the model is not
         causal, or it returns NaN.
+    RuntimeError
+        If a server does not give what is needed; the message says which item, why, and what is kept.
+    OSError
+        If the file `cache` cannot be written, before anything is computed.
 
     Notes
     -----
+    A result in the `cache` is found again only for the same weights, configuration, precision, tokenizer, kind of
+    device, `engine`, token ids, and versions of torch and transformers; a model with hooks is refused there. Under
+    ``torchrun`` or ``accelerate launch``, the processes share the work: see :func:`split_between_processes`.
+
+    Of an :class:`nbhelpers.Endpoint`, every distinct text is one request to vLLM's ``/completions``, kept on disk as
+    soon as it comes: after an error or a Ctrl-C, the same call asks only for what is missing. `boundary="split"`,
+    `engine` and `token_budget` are refused, because the server encodes the texts and makes its batches itself. So are
+    chats: render one with the model's tokenizer first. A start token written in a prompt is not doubled. Where nothing
+    precedes the answer's first token and the server adds no BOS, name the endpoint's `start_token`.
+
     Special tokens: a text gets the special tokens the tokenizer adds by default (BOS for Llama, none for GPT-2), unless
     it already begins with them. A chat gets those that its template writes, and no others. Special tokens written out
     in a text, such as ``<|im_end|>``, are read as such.
@@ -194,9 +219,15 @@ def score_answers(
 
     Explained in the chapter "Scoring Answers".
     """
-    prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
-    items = list(encode_items(lm, prompts, answers, boundary))
-    return score_items(lm, items, engine=engine, token_budget=token_budget, progress=progress)
+    if isinstance(lm, Endpoint):
+        refuse_local(chat_template_kwargs=chat_template_kwargs, engine=engine, token_budget=token_budget, cache=cache)
+        found = served_answers(lm, prompts, answers, boundary, progress=progress)
+        return [AnswerScore(**fields._asdict()) for fields in found]
+    require_model(lm)
+    with open_run(lm, "score_answers", cache) as run:
+        prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)
+        items = list(encode_items(lm, prompts, answers, boundary))
+        return score_items(lm, items, engine=engine, token_budget=token_budget, progress=progress, run=run)
 
 
 def score_items(
@@ -206,40 +237,12 @@ def score_items(
     engine: Engine = "auto",
     token_budget: int | None = None,
     progress: bool = False,
+    run: Run | None = None,
 ) -> list[AnswerScore]:
     """:func:`score_answers` of items that are encoded already."""
     requests = [item.request for item in items]
-    results = score_each(lm, requests, engine=engine, token_budget=token_budget, progress=progress)
+    results = score_each(lm, requests, engine=engine, token_budget=token_budget, progress=progress, run=run)
     return [_answer_score(item, *columns) for item, columns in zip(items, results, strict=True)]
-
-
-def score_each(
-    lm: LanguageModel,
-    requests: Sequence[Request],
-    *,
-    engine: Engine = "auto",
-    token_budget: int | None = None,
-    progress: bool = False,
-) -> list[Columns]:
-    """For each request, the log-probability of its scored tokens, and whether each is the model's most likely one."""
-    if not requests:
-        return []
-    # Equal requests are computed once, under the name of the first item that asks.
-    first_item: dict[Request, int] = {}
-    for number, request in enumerate(requests):
-        first_item.setdefault(request, number)
-    distinct = list(first_item)
-    columns = score_requests(
-        lm,
-        distinct,
-        LOG_PROBABILITIES,
-        lambda i: f"item {first_item[distinct[i]]}",
-        engine=engine,
-        token_budget=token_budget,
-        progress=progress,
-    )
-    results = dict(zip(distinct, split(columns, distinct), strict=True))
-    return [results[request] for request in requests]
 
 
 def _answer_score(item: Item, logprobs: torch.Tensor, greedy: torch.Tensor) -> AnswerScore:
@@ -279,6 +282,7 @@ def token_scores(lm: LanguageModel, text: str, *, top: int = 5) -> list[TokenSco
     -----
     :func:`nbhelpers.token_heatmap` draws the result. Explained in the chapter "Perplexity".
     """
+    require_model(lm)
     require_text(text, "text")
     if not isinstance(top, Integral) or top < 1:
         raise ValueError(f"top={top!r}: give the number of alternatives to keep, 1 or more")

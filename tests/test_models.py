@@ -318,6 +318,26 @@ def test_on_a_cpu_nothing_is_spread(gpt2):
     assert placement.placement(gpt2.model.config, torch.float32, torch.device("cpu")) is None
 
 
+@pytest.mark.parametrize(
+    "asked, rank, gpus, expected",
+    [
+        ("auto", "3", 8, "cuda:3"),
+        ("cuda", "9", 8, "cuda:1"),  # more processes than GPUs
+        ("cuda", "3", 1, "cuda"),  # each process sees one GPU only
+        ("cuda:2", "3", 8, "cuda:2"),
+        ("auto", None, 8, "cuda"),
+        ("cpu", "3", 8, "cpu"),
+    ],
+)
+def test_processes_started_together_take_a_gpu_each(monkeypatch, asked, rank, gpus, expected):
+    monkeypatch.delenv("NBHELPERS_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert placement.choose_device(asked) == torch.device(expected)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_scores_agree_with_the_cpu(saved):
     cpu, gpu = (nb.load_model(saved, device=d, dtype="float32") for d in ("cpu", "cuda"))
@@ -337,3 +357,30 @@ def test_gpt2_from_the_hub():
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "0"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("gpt2", r"of type str, and not a LanguageModel: load it first: lm = nb\.load_model\('gpt2'\)"),
+        (None, "type NoneType, .* nb.wrap_model"),
+        (make_model("gpt2", 20), r"type GPT2LMHeadModel, .* nb.wrap_model\(model, tokenizer\)"),
+    ],
+)
+def test_what_is_no_language_model_is_refused_where_it_is_given(given, words):
+    for call in (
+        lambda: nb.score_answers(given, "a", ["b"]),
+        lambda: nb.perplexity(given, "a"),
+        lambda: nb.generate(given, ["a"], 1),
+        lambda: nb.token_scores(given, "a"),
+        lambda: nb.judge(given, nb.judging.YES_NO, [{"question": "a", "answer": "b"}]),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
+
+
+def test_a_server_is_refused_where_it_cannot_help():
+    server = nb.Endpoint("http://127.0.0.1:1/v1", "m")
+    for call in (lambda: nb.generate(server, ["a"], 1), lambda: nb.token_scores(server, "a")):
+        with pytest.raises(TypeError, match=r"type Endpoint, .* a server can score answers"):
+            call()

@@ -71,6 +71,6 @@ def test_spans_with_holes_cost_no_more_tokens_than_there_are_different_ones(monk
     original = tokens.token_text
     monkeypatch.setattr(tokens, "token_text", lambda lm, token_id: decoded.append(token_id) or original(lm, token_id))
     texts = ["The capital of France is Paris. " * 20] * 50
-    for ids, spans in tokens.encode_each(lm, texts):
-        assert spans[-1][1] == len(texts[0]) and len(ids) == len(spans)
+    for encoded in tokens.encode_each(lm, texts, [tokens.ALL] * len(texts)):
+        assert encoded.spans[-1, 1] == len(texts[0]) and len(encoded.ids) == len(encoded.spans)
     assert len(decoded) == len(set(decoded)) < 40

@@ -58,17 +58,15 @@ def split(columns: Columns, requests: Sequence[Request]) -> Iterator[Columns]:
         yield tuple(column[begin:end] for column in columns)
 
 
-def scatter(columns: Columns, total: int, positions: np.ndarray, found: Columns) -> Columns:
+def scatter(columns: Columns, total: int, positions: torch.Tensor, found: Columns) -> Columns:
     """Write results to their positions among all `total`; the first call, with no columns yet, allocates them.
 
     One block from the start: many small results, kept between large temporary ones, would stop the allocator from
-    reusing the large blocks, and memory would grow with every forward pass.
+    reusing the large blocks, and memory would grow with every forward pass. It is on the device of the first results.
     """
-    import torch
-
-    columns = columns or tuple(torch.empty(total, *part.shape[1:], dtype=part.dtype, device="cpu") for part in found)
+    columns = columns or tuple(part.new_empty(total, *part.shape[1:]) for part in found)
     for column, part in zip(columns, found, strict=True):
-        column[torch.from_numpy(positions)] = part.cpu()
+        column[positions.to(column.device)] = part.to(column.device)
     return columns
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from .memory import is_out_of_memory
@@ -31,6 +32,7 @@ def drops_out(model: PreTrainedModel) -> bool:
 
 
 Fingerprint = tuple[Any, ...]
+Found = TypeVar("Found")
 
 # What PEFT's layers switch on and off, or change in place.
 _ADAPTER_STATE = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
@@ -62,6 +64,16 @@ def fingerprint(model: PreTrainedModel) -> Fingerprint:
     )
 
 
+def remembered(
+    memory: WeakKeyDictionary[Any, tuple[Fingerprint, Found]], model: Any, find: Callable[[], Found]
+) -> Found:
+    """What `find()` found out about a model, tried once, and again when the model changes."""
+    current = fingerprint(model)
+    if model not in memory or memory[model][0] != current:
+        memory[model] = current, find()
+    return memory[model][1]
+
+
 _SEPARABLE: WeakKeyDictionary[Any, tuple[Fingerprint, bool]] = WeakKeyDictionary()
 
 
@@ -76,11 +88,7 @@ def separable_head(model: PreTrainedModel) -> torch.nn.Module | None:
     ValueError
         If the logits depend on later tokens (BERT): such a model has no log-probability of a text.
     """
-    current = fingerprint(model)
-    known, separable = _SEPARABLE.get(model, ((), False))
-    if known != current:
-        separable = _head_is_separable(model)
-        _SEPARABLE[model] = current, separable
+    separable = remembered(_SEPARABLE, model, lambda: _head_is_separable(model))
     return model.get_output_embeddings() if separable else None
 
 

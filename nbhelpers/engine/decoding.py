@@ -67,7 +67,7 @@ def continue_prompts(
         Told how many results each batch has brought.
     """
     separable_head(lm.model)  # refuses a model that is not causal
-    budget = token_budget or (8_192 if lm.device.type == "cpu" else 65_536)
+    budget = _budget(lm, token_budget)
     longest = max((len(prompt) + max_new_tokens for prompt in prompts), default=1)
     results: dict[int, Continuation] = {}
     with exact_inference(lm.device):
@@ -87,6 +87,15 @@ def continue_prompts(
                 results.update(zip(rows, found, strict=True))
                 advance(len(rows))
     return [results[row] for row in range(len(prompts) * samples)]
+
+
+def prompt_batches(lm: LanguageModel, lengths: Sequence[int], token_budget: int | None = None) -> list[list[int]]:
+    """The batches of prompts whose texts are so long at most, prompt included, where any may share a batch."""
+    return list(group_by_length(lengths, _budget(lm, token_budget)))
+
+
+def _budget(lm: LanguageModel, token_budget: int | None) -> int:
+    return token_budget or (8_192 if lm.device.type == "cpu" else 65_536)
 
 
 def _blocks(samples: int, size: int) -> Iterator[tuple[int, range]]:

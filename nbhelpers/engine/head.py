@@ -64,11 +64,12 @@ def reduce_states(
     for begin in range(0, len(states), size):
         some = states[begin : begin + size]
         pairs = slice_between(which, begin, begin + size)
-        local = torch.from_numpy(which[pairs] - begin)
+        # Without waiting: a GPU may still be busy with the states.
+        local = torch.from_numpy(which[pairs] - begin).to(states.device, non_blocking=True)
         if sliced is None:
             parts += _reduce_whole(head, some, local, targets[pairs], reduction)
         else:
-            parts.append(sliced(head, some, local.to(states.device), targets[pairs].to(states.device)))
+            parts.append(sliced(head, some, local, targets[pairs].to(states.device)))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 

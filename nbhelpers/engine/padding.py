@@ -13,7 +13,7 @@ import numpy as np
 
 from ..models import LanguageModel
 from .batch_generation import generate_batch
-from .capabilities import UNREADABLE, Fingerprint, fingerprint, within_rounding
+from .capabilities import UNREADABLE, Fingerprint, remembered, within_rounding
 from .memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Together = Literal["any", "of one length", "none"]
 # Lengths of the prompts on which this is tried out, and how many tokens are written after them.
 SHORT, LONG, STEPS = 5, 11, 3
 
-_FOUND: WeakKeyDictionary[Any, tuple[Fingerprint, Together]] = WeakKeyDictionary()
+_TOGETHER: WeakKeyDictionary[Any, tuple[Fingerprint, Together]] = WeakKeyDictionary()
 _READS_ONCE: WeakKeyDictionary[Any, tuple[Fingerprint, bool]] = WeakKeyDictionary()
 _MAY_LEAVE: WeakKeyDictionary[Any, tuple[Fingerprint, bool]] = WeakKeyDictionary()
 
@@ -35,12 +35,7 @@ def continued_together(lm: LanguageModel) -> Together:
     Tested once per model, and again when it changes. Some models read padding into their state (RecurrentGemma) or
     count it as positions (Bart's decoder); RWKV, as transformers has it, mixes up the states of a batch.
     """
-    current = fingerprint(lm.model)
-    known, found = _FOUND.get(lm.model, ((), "none"))
-    if known != current:
-        found = _try_together(lm)
-        _FOUND[lm.model] = current, found
-    return found
+    return remembered(_TOGETHER, lm.model, lambda: _try_together(lm))
 
 
 def reads_once(lm: LanguageModel) -> bool:
@@ -48,12 +43,7 @@ def reads_once(lm: LanguageModel) -> bool:
 
     Tested once per model, and again when it changes. Some models have no cache, or one that cannot be copied.
     """
-    current = fingerprint(lm.model)
-    known, found = _READS_ONCE.get(lm.model, ((), False))
-    if known != current:
-        found = _same_as_alone(lm, *_trial_prompts(lm), samples=2)
-        _READS_ONCE[lm.model] = current, found
-    return found
+    return remembered(_READS_ONCE, lm.model, lambda: _same_as_alone(lm, *_trial_prompts(lm), samples=2))
 
 
 def may_leave(lm: LanguageModel) -> bool:
@@ -61,15 +51,7 @@ def may_leave(lm: LanguageModel) -> bool:
 
     Tested once per model, and again when it changes. Some models have no cache, or one from which no rows can be taken.
     """
-    current = fingerprint(lm.model)
-    known, found = _MAY_LEAVE.get(lm.model, ((), False))
-    if known != current:
-        together = continued_together(lm)
-        short, long = _trial_prompts(lm)
-        other = long if together == "any" else long[-SHORT:]
-        found = together != "none" and _same_as_alone(lm, short, other, leave=True)
-        _MAY_LEAVE[lm.model] = current, found
-    return found
+    return remembered(_MAY_LEAVE, lm.model, lambda: _try_leaving(lm))
 
 
 def _try_together(lm: LanguageModel) -> Together:
@@ -77,6 +59,13 @@ def _try_together(lm: LanguageModel) -> Together:
     if _same_as_alone(lm, short, long):
         return "any"
     return "of one length" if _same_as_alone(lm, short, long[-SHORT:]) else "none"
+
+
+def _try_leaving(lm: LanguageModel) -> bool:
+    together = continued_together(lm)
+    short, long = _trial_prompts(lm)
+    other = long if together == "any" else long[-SHORT:]
+    return together != "none" and _same_as_alone(lm, short, other, leave=True)
 
 
 def _trial_prompts(lm: LanguageModel) -> list[np.ndarray]:

@@ -34,6 +34,8 @@ def score_plain(
     `advance` is told how many tokens each forward pass read. `check` gets the results of each forward pass with their
     positions among all scored tokens: a model that returns NaN should stop a long run at once.
     """
+    import torch
+
     begins = offsets(requests)
     equal = positions_depend_on_length(lm.model)
     head = separable_head(lm.model)
@@ -42,7 +44,7 @@ def score_plain(
         positions = np.concatenate([np.arange(begins[i], begins[i + 1]) for i in batch])
         found = _score_batch(lm, head, [requests[i] for i in batch], reduction)
         check(positions, found)
-        columns = scatter(columns, begins[-1], positions, found)
+        columns = scatter(columns, begins[-1], torch.from_numpy(positions), found)
         advance(sum(requests[i].read for i in batch))
     return columns
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 Tokens = Sequence[int] | np.ndarray
+Array = TypeVar("Array")  # of NumPy or of torch, on any device
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class PrefixTree:
     tokens, depths, parents : int arrays [nodes]
         For each node its token, the number of tokens before it, and the node of the prefix that is one shorter
         (-1 for a root). A parent always comes before its children.
+    exits : int array [nodes]
+        The first node after each node's descendants. The walk enters a node at its own number and leaves it there.
     ends : int array [sequences]
         For each sequence its last node, which stands for the whole sequence.
     """
@@ -36,6 +41,7 @@ class PrefixTree:
     tokens: np.ndarray
     depths: np.ndarray
     parents: np.ndarray
+    exits: np.ndarray
     ends: np.ndarray
 
 
@@ -64,24 +70,28 @@ def build_tree(sequences: Sequence[Tokens]) -> PrefixTree:
     In lexicographic order, sequences that begin alike are neighbours. Each adds the part it does not share with the one
     before it, so the nodes come in the order of a depth-first walk.
     """
-    sequences = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
+    rows = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
     # Big-endian bytes sort like the numbers they encode.
-    order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
-    nothing = np.empty(0, dtype=np.int64)
-    tokens, depths, parents = [nothing], [nothing], [nothing]
-    ends = np.empty(len(sequences), dtype=np.int64)
-    before, nodes, size = nothing, nothing, 0
-    for i in order:
-        sequence = sequences[i]
-        shared = _common_prefix(before, sequence)
-        new = np.arange(size, size + len(sequence) - shared)
-        nodes = np.concatenate([nodes[:shared], new])
-        tokens.append(sequence[shared:])
-        depths.append(np.arange(shared, len(sequence)))
-        parents.append(np.concatenate([[-1], nodes])[shared:-1])
-        ends[i] = nodes[-1]
-        before, size = sequence, size + len(new)
-    return PrefixTree(np.concatenate(tokens), np.concatenate(depths), np.concatenate(parents), ends)
+    order = sorted(range(len(rows)), key=lambda i: rows[i].astype(">u4").tobytes())
+    shared = [0, *(common_prefix(rows[a], rows[b]) for a, b in pairwise(order))][: len(order)]
+    size = sum(map(len, rows)) - sum(shared)
+    tokens, depths, exits = np.empty((3, size), dtype=np.int64)
+    parents = np.arange(-1, size - 1)  # the node before, but for the first node of a branch
+    ends = np.empty(len(rows), dtype=np.int64)
+    branch = np.empty(max(map(len, rows), default=0), dtype=np.int64)  # the nodes from the root down to the last one
+    entered = depth = 0
+    for i, kept in zip(order, shared, strict=True):
+        row, length = rows[i], len(rows[i])
+        exits[branch[kept:depth]] = entered
+        if kept < length:
+            new = slice(entered, entered + length - kept)
+            tokens[new], depths[new] = row[kept:], np.arange(kept, length)
+            parents[entered] = branch[kept - 1] if kept else -1
+            branch[kept:length] = np.arange(new.start, new.stop)
+            entered = new.stop
+        ends[i], depth = branch[length - 1], length
+    exits[branch[:depth]] = entered
+    return PrefixTree(tokens, depths, parents, exits, ends)
 
 
 def last_nodes(tree: PrefixTree, node: int, count: int) -> np.ndarray:
@@ -104,24 +114,19 @@ def cut_chunks(tree: PrefixTree, length: int) -> Iterator[Chunk]:
         path = next_path
 
 
-def chunk_mask(tree: PrefixTree, chunk: Chunk) -> np.ndarray:
+def chunk_mask(nodes: Array, seen: Array, exits: Array) -> Array:
     """Which tokens each token of a chunk may look at: bool (nodes of the chunk, path + nodes of the chunk).
 
-    A token sees itself, its ancestors in the chunk, and its ancestors on the path, which are the path's first ones.
+    `nodes` are those of the chunk, `seen` those of its path and its own, and `exits` the exits of `seen`. A token looks
+    at itself and its ancestors: the nodes that the walk has entered by then and not left yet.
     """
-    above = len(chunk.path)
-    mask = np.zeros((chunk.end - chunk.begin, above + chunk.end - chunk.begin), dtype=bool)
-    for i, node in enumerate(range(chunk.begin, chunk.end)):
-        parent = tree.parents[node]
-        if parent >= chunk.begin:
-            mask[i] = mask[parent - chunk.begin]
-        else:
-            mask[i, : tree.depths[node]] = True
-        mask[i, above + i] = True
+    mask = seen <= nodes[:, None]
+    mask &= nodes[:, None] < exits
     return mask
 
 
-def _common_prefix(one: np.ndarray, other: np.ndarray) -> int:
+def common_prefix(one: np.ndarray, other: np.ndarray) -> int:
+    """How many tokens two rows have in common at their beginning."""
     length = min(len(one), len(other))
-    differences = np.flatnonzero(one[:length] != other[:length])
-    return int(differences[0]) if len(differences) else length
+    differs = one[:length] != other[:length]
+    return int(differs.argmax()) if differs.any() else length

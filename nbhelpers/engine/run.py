@@ -8,7 +8,6 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from tqdm import tqdm
 
 from ..models import LanguageModel
 from ..warn import warn_caller
@@ -20,6 +19,7 @@ from .packed import request_tree
 from .plain import score_plain
 from .precision import exact_inference
 from .prefix_tree import PrefixTree
+from .progress import Progress, bar_of
 from .verify import require_packing, score_packed_and_check
 
 Engine = Literal["auto", "packed", "plain"]
@@ -36,7 +36,7 @@ def score_requests(
     *,
     engine: Engine = "auto",
     token_budget: int | None = None,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> Columns:
     """Run requests through the model and reduce the logits at the scored positions.
 
@@ -50,7 +50,7 @@ def score_requests(
     name : callable
         From a request's index to what errors call it.
     engine, token_budget, progress
-        As in :func:`nbhelpers.score_answers`.
+        As in :func:`nbhelpers.score_answers`; `progress` may also be a part of a longer bar.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def score_requests(
     if on_cpu:
         keep_freed_memory()
     tree = None if engine == "plain" else _tree_worth_packing(requests, always=engine == "packed")
-    with exact_inference(lm.device), tqdm(unit="tok", unit_scale=True, disable=not progress) as bar:
+    with exact_inference(lm.device), bar_of(progress, unit="tok", unit_scale=True) as bar:
 
         def attempt(budget: int) -> Columns:
             if tree is not None:

@@ -121,7 +121,8 @@ def score_packed_and_check(
         begin, end = offsets(requests)[checked : checked + 2]
         require_agreement(lm, [requests[checked]], columns[0][begin:end], budget)
         _TRIALS[lm.model] = replace(trial, length=max(length, trial.length), nodes=max(nodes, trial.nodes))
-    return columns
+    # Only here, so that a GPU reads the last chunks while the plain engine prepares the request that is checked.
+    return tuple(column.cpu() for column in columns)
 
 
 def require_agreement(lm: LanguageModel, requests: Sequence[Request], packed: torch.Tensor, budget: int) -> None:
@@ -131,7 +132,7 @@ def require_agreement(lm: LanguageModel, requests: Sequence[Request], packed: to
         raise CannotPack("it returns NaN or infinity")
     # Any layout gets the first tokens right. Only the later half shows a difference.
     late = np.concatenate([np.arange(request.scored) >= request.scored // 2 for request in requests])
-    apart = (packed - plain).abs()[late]
+    apart = (packed.cpu() - plain).abs()[late]
     if not within_rounding(apart, lm.model):
         raise CannotPack(f"packed, it gives other numbers (by up to {apart.max().item():.2g} nats)")
 

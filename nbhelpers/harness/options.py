@@ -52,7 +52,7 @@ def refuse_unknown(unknown: Mapping[str, Any]) -> None:
     hints = [f"{name} ({INSTEAD[name]})" if name in INSTEAD else name for name in unknown]
     raise TypeError(
         f"nbhelpers does not know the model argument {', '.join(hints)}: it takes pretrained, dtype, device, boundary, "
-        "token_budget, max_length, chat_template_args, enable_thinking, think_end_token and difference_report"
+        "token_budget, cache, max_length, chat_template_args, enable_thinking, think_end_token and difference_report"
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..chats import Chat, check_chat
 from ..generation import Generation, continue_rows
 from ..models import LanguageModel
+from ..runs import Run
 from ..sampling import generator_of
 from ..tokens import encode_each, own_prefix, require_rows, with_context
 from .options import Writing, writing_of
@@ -53,6 +54,7 @@ def write_replies(
     think_end_token: str | None = None,
     token_budget: int | None = None,
     progress: bool = False,
+    run: Run | None = None,
 ) -> Iterator[tuple[int, str]]:
     """The index of each request with its text; requests that want the same settings run together, `piece` at a time.
 
@@ -81,6 +83,7 @@ def write_replies(
             generators=generators,
             token_budget=token_budget,
             progress=progress,
+            run=run,
         )
         for number, found in zip(numbers, written, strict=True):
             yield number, _reply(lm, found, writing, think_end_token)
@@ -112,7 +115,8 @@ def encode_contexts(
             "--gen_kwargs max_gen_toks=..."
         )
     prefix, rows, shortened = own_prefix(lm.tokenizer), [], 0
-    for number, (ids, _) in enumerate(encode_each(lm, contexts)):
+    for number, encoded in enumerate(encode_each(lm, contexts)):
+        ids = tuple(encoded.ids.tolist())
         row = ids if ids[: len(prefix)] == prefix else prefix + ids
         row = row or with_context(lm, (), 0, prefix, f"request {number}")[0]
         require_rows(lm, row, f"request {number}")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ..boundary import encode_apart, encode_items
 from ..chats import Chat
 from ..generation import generate
-from ..models import LanguageModel
+from ..models import LanguageModel, require_model
 from ..prompts import Prompt, read_prompts
 from ..scoring import score_items
 from ..servers import Endpoint, Reply, complete
@@ -82,6 +82,7 @@ def as_judge(
         return ServedJudge(model, extra_body)
     if extra_body is not None:
         raise ValueError("extra_body is for a server: give chat_template_kwargs to a model in memory")
+    require_model(model)
     return LocalJudge(model, chat_template_kwargs)
 
 

@@ -16,6 +16,9 @@ def choose_device(device: str) -> torch.device:
     wanted = (os.environ.get("NBHELPERS_DEVICE") or "auto") if device == "auto" else device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "cuda" and torch.cuda.device_count() > 1 and os.environ.get("LOCAL_RANK", "").isdigit():
+        # Processes that torchrun or accelerate started on one machine take a GPU each.
+        wanted = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     try:
         chosen = torch.device(wanted)
     except (RuntimeError, TypeError) as error:

@@ -1,31 +1,25 @@
-"""`complete`: turn chats into requests, dedupe them, ask for what the cache lacks, and account for failures."""
+"""`complete`: turn chats into requests, ask for what the cache lacks, and warn of what failed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
-from pathlib import Path
-from threading import Event
 from typing import Any
-
-from tqdm import tqdm
 
 from ..chats import Chat, check_chat
 from ..sampling import check_sampling
 from ..warn import warn_caller
+from .asking import ask
 from .endpoint import Endpoint, read_key
 from .reading import DEEPEST, Failure, Reply, parse_json
 from .redaction import Secret
-from .replies import digest, load_reply, open_folder, require_room
-from .transport import clean, make_connection, send
+from .services import CHAT
 
 ROLES = ("system", "developer", "user", "assistant")
 # Fields that a request has of its own, and others that would change what comes back so that it cannot be read.
 OWN_FIELDS = ("base_url", "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "seed", "stop")
 OWN_FIELDS += ("logprobs", "top_logprobs", "n", "stream", "stream_options")
-# So many replies without log-probabilities, and none with, show that the server gives none.
-ENOUGH_WITHOUT = 3
 
 
 def complete(
@@ -105,18 +99,8 @@ def complete(
     secret = Secret(read_key(endpoint.key_variable))
     options = _shared_fields(endpoint, max_new_tokens, temperature, seed, stop, top_logprobs, extra_body)
     requests = _build_requests(options, chats, secret, endpoint.key_variable)
-    names = [digest(request) for request in requests]
-    distinct = dict(zip(names, requests, strict=True))
-    folder = open_folder(endpoint.cache) if distinct else None
-    found = {name: load_reply(folder, name, request) for name, request in distinct.items()}
-    found = {name: clean(reply, secret) for name, reply in found.items() if reply is not None}
-    missing = {name: request for name, request in distinct.items() if name not in found}
-    fatal: dict[str, str] = {}
-    if missing:
-        fatal = _ask_for(missing, found, make_connection(endpoint, secret), folder, progress)
-    if fatal:
-        raise RuntimeError(_account(endpoint, names, found, fatal))
-    replies = [found[name] for name in names]
+    prefixes = ["\n".join(text for message in request["messages"] for text in message.values()) for request in requests]
+    replies = ask(endpoint, secret, CHAT, requests, prefixes, progress)
     problems = {number: reply.problem for number, reply in enumerate(replies) if reply.problem is not None}
     if problems:
         first = min(problems)
@@ -125,57 +109,6 @@ def complete(
             f"{problems[first]}. Their text is None, and their problem says why"
         )
     return replies
-
-
-def _ask_for(
-    missing: Mapping[str, dict[str, Any]],
-    found: dict[str, Reply],
-    connection: Any,
-    folder: Path | None,
-    progress: bool,
-) -> dict[str, str]:
-    """Send the missing requests and add their replies to `found`. What is returned names failures that concern all."""
-    require_room(folder)
-    halt, fatal, without = Event(), {}, {}
-    enough = min(ENOUGH_WITHOUT, len(missing) + len(found))
-    try:
-        outcomes = send(connection, missing, folder, halt)
-        for _ in tqdm(missing, disable=not progress):
-            outcome = outcomes.get()
-            if outcome.crash is not None:
-                raise outcome.crash
-            if outcome.reply is not None:
-                found[outcome.name] = outcome.reply
-            failure: Failure | None = outcome.failure
-            if failure is None:
-                continue
-            if failure.concerns_all:
-                fatal[outcome.name] = failure.reason
-                continue
-            found[outcome.name] = Reply(None, "error", problem=failure.reason)
-            if failure.lacks_logprobs:
-                without[outcome.name] = failure.reason
-            if len(without) >= enough and not any(reply.tokens for reply in found.values()):
-                halt.set()
-                fatal |= without
-    finally:
-        halt.set()  # after a Ctrl-C, send nothing more
-    return fatal
-
-
-def _account(endpoint: Endpoint, names: Sequence[str], found: Mapping[str, Reply], fatal: Mapping[str, str]) -> str:
-    """The message of the one error that a call raises: what failed, why, and what is kept."""
-    replied = [name in found and found[name].problem is None for name in names]
-    failed = [name in fatal or (name in found and found[name].problem is not None) for name in names]
-    first = next(number for number, name in enumerate(names) if name in fatal)
-    given_up = len(names) - sum(replied) - sum(failed)
-    kept = "are lost, because cache is None" if endpoint.cache is None else f"are kept in {endpoint.cache}"
-    return (
-        f"{sum(failed)} of {len(names)} requests to {endpoint.base_url} failed"
-        + (f" and {given_up} were given up, because they would fail too" if given_up else "")
-        + f"; the first is request {first}: {fatal[names[first]]}. The other "
-        + f"{sum(replied)} replies {kept}; a rerun continues with what is missing"
-    )
 
 
 def _shared_fields(
@@ -198,7 +131,7 @@ def _shared_fields(
             f"top_logprobs={top_logprobs}, and the endpoint's top_logprobs_limit is {endpoint.top_logprobs_limit}: ask "
             "for fewer, or raise that limit if the server gives more"
         )
-    shared: dict[str, Any] = {"base_url": endpoint.base_url.rstrip("/"), "model": endpoint.model}
+    shared: dict[str, Any] = {"base_url": endpoint.base_urls[0], "model": endpoint.model}
     # NumPy's numbers are no JSON.
     shared |= {"max_tokens": int(max_new_tokens), "temperature": float(temperature), "seed": int(seed)}
     # Some servers refuse parameters they do not know, so send these only if they are wanted.

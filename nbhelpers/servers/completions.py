@@ -6,20 +6,17 @@ without the key; whatever is wrong with it is one RuntimeError with a sentence.
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .asking import try_to_ask
 from .endpoint import Endpoint, read_key
 from .logprobs import LARGEST_LOGPROB
-from .reading import Failure, parse_json
-from .redaction import Secret, one_line
-from .statuses import read_error
-from .transport import LONGEST_WAIT, Connection, exchange, make_connection, wait_before_retry
+from .reading import Failure
+from .redaction import Secret
+from .services import Service
 
 
 @dataclass(frozen=True)
@@ -48,31 +45,32 @@ def echoed_logprobs(endpoint: Endpoint, texts: Sequence[str]) -> list[EchoedText
     ValueError, ImportError
         If the key or the package ``openai`` is missing.
     """
-    connection = make_connection(endpoint, Secret(read_key(endpoint.key_variable)), "completions")
     # Servers differ in whether they take max_tokens=0, so let them write one token, which is dropped. And some take one
     # text only, and no list.
     prompt = texts[0] if len(texts) == 1 else list(texts)
-    body = {"model": endpoint.model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0}
-    body |= {"echo": True, "logprobs": 1}
-    for attempt in count():
-        try:
-            with asyncio.Runner() as runner:
-                return _read(runner.run(_post(connection, body)), texts)
-        except Failure as failure:
-            if not failure.retryable or attempt == endpoint.retries or failure.wait > LONGEST_WAIT:
-                said = one_line(connection.secret.redact(failure.reason))
-                break
-            wait = wait_before_retry(failure, attempt)
-        time.sleep(wait)
-    raise RuntimeError(f"{connection.url}: {said}")  # outside the handler: the context may hold the key
+    request = {"model": endpoint.model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0}
+    request |= {"echo": True, "logprobs": 1}
+    secret = Secret(read_key(endpoint.key_variable))
+    found, fatal = try_to_ask(replace(endpoint, cache=None), secret, ECHO, [request], [""])
+    said = fatal.reason if fatal is not None else found[0].problem
+    if said is not None:
+        raise RuntimeError(f"{endpoint.base_urls[0]}/completions: {said}")
+    return list(found[0].texts)
 
 
-async def _post(connection: Connection, body: dict[str, Any]) -> Any:
-    async with connection.open() as client:
-        status, headers, content = await exchange(client, connection, body)
-    if not 200 <= status < 300:
-        raise read_error(status, headers, content, {**body, "messages": []}, connection.url)
-    return connection.secret.redact_json(parse_json(content))
+@dataclass(frozen=True)
+class _Echoed:
+    """The reply to one request, as `ask` wants it."""
+
+    texts: tuple[EchoedText, ...] = ()
+    problem: str | None = None
+    cached: bool = field(default=False, compare=False)
+    tokens: tuple[str, ...] = ()
+
+
+def _read_reply(body: Any, request: Mapping[str, Any]) -> _Echoed:
+    texts = request["prompt"] if isinstance(request["prompt"], list) else [request["prompt"]]
+    return _Echoed(tuple(_read(body, texts)))
 
 
 def _read(body: Any, texts: Sequence[str]) -> list[EchoedText]:
@@ -93,13 +91,16 @@ def _echoed(choice: Any, text: str) -> EchoedText:
     tokens, logprobs = choice["logprobs"]["tokens"], choice["logprobs"]["token_logprobs"]
     if len(tokens) != len(logprobs) or not all(isinstance(token, str) for token in tokens):
         raise ValueError
-    for value in logprobs:
-        if value is not None and not (
-            type(value) in (int, float) and math.isfinite(value) and value <= LARGEST_LOGPROB
-        ):
-            raise Failure(f"{value!r:.50} is no log-probability")
+    logprobs = [None if value is None else read_logprob(value) for value in logprobs]
     end = len(tokens) - _written(tokens, text)
-    return EchoedText(tuple(tokens[:end]), tuple(None if value is None else float(value) for value in logprobs[:end]))
+    return EchoedText(tuple(tokens[:end]), tuple(logprobs[:end]))
+
+
+def read_logprob(value: Any) -> float:
+    """A log-probability of a token; a `Failure` for anything else, minus infinity included."""
+    if type(value) in (int, float) and math.isfinite(value) and value <= LARGEST_LOGPROB:
+        return float(value)
+    raise Failure(f"{value!r:.50} is no log-probability")
 
 
 def _written(tokens: Sequence[str], text: str) -> int:
@@ -109,3 +110,6 @@ def _written(tokens: Sequence[str], text: str) -> int:
     """
     plain = [token.replace("Ġ", " ").replace("Ċ", "\n") for token in tokens]
     return 0 if "".join(plain).endswith(text) and not "".join(plain[:-1]).endswith(text) else 1
+
+
+ECHO = Service("completions", _read_reply, lambda problem: _Echoed(problem=problem), lambda body: "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,25 +20,30 @@ class Endpoint:
 
     Attributes
     ----------
-    base_url : str
-        The address up to, but not including, ``/chat/completions``: ``"http://localhost:8000/v1"``.
+    base_url : str or sequence of str
+        The address up to, but not including, ``/chat/completions``: ``"http://localhost:8000/v1"``. Several addresses
+        are replicas of one model: requests that begin alike go to the same one, so that its prefix cache serves them.
     model : str
         The name by which the server knows the model.
     key_variable : str
         The environment variable that holds the key. The key is read when requests are sent, and never stored. If the
         variable is set, the key goes to the server, whichever that is. A server on this machine may need none.
     concurrency : int
-        Maximum number of requests under way at once, 1 or more.
+        Maximum number of requests under way at once, 1 or more; at each address, if there are several.
     timeout : float
         A request fails if the server stays silent for this many seconds, or takes ten times as long as a whole.
     retries : int
         How often to retry after a failure that may pass, waiting longer each time.
     cache : str, path or None
-        The folder that keeps the reply to each request. It knows the model by `base_url` and `model` alone: use another
-        folder if another model takes over the same names, or to ask the same again. The default is ``replies`` in
-        `nbhelpers.embedded.cache_folder()`. With None nothing is kept.
+        The folder that keeps the reply to each request. It knows the model by the (first) `base_url` and `model` alone:
+        use another folder if another model takes over the same names, or to ask the same again. The default is
+        ``replies`` in `nbhelpers.embedded.cache_folder()`. With None nothing is kept.
     top_logprobs_limit : int
         How many alternatives to a token the server gives at most: 20 at OpenAI and vLLM, 5 at some others.
+    start_token : str, optional
+        The token that :func:`nbhelpers.score_answers` and :func:`nbhelpers.perplexity` put before a text where nothing
+        else would precede its first token, as written: ``"<|endoftext|>"`` for GPT-2 and Qwen. A server that begins
+        every text with BOS by itself needs none.
 
     Raises
     ------
@@ -57,7 +63,7 @@ class Endpoint:
     contain it: under 8 characters, or under 16 without a digit.
     """
 
-    base_url: str
+    base_url: str | Sequence[str]
     model: str
     key_variable: str = "OPENAI_API_KEY"
     concurrency: int = 4
@@ -65,14 +71,24 @@ class Endpoint:
     retries: int = 4
     cache: str | Path | None = field(default_factory=lambda: cache_folder() / "replies")
     top_logprobs_limit: int = 20
+    start_token: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("base_url", "model", "key_variable"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} must be text, not {type(getattr(self, name)).__name__}")
-            if not getattr(self, name).isprintable():
-                raise ValueError(f"{name} holds half a character, or one that cannot be seen: write it anew")
-        _check_address(self.base_url)
+        if isinstance(self.base_url, list | tuple):
+            if not self.base_url:
+                raise ValueError("base_url is an empty list: give one address or more")
+            object.__setattr__(self, "base_url", tuple(self.base_url))
+        for url in self.base_url if isinstance(self.base_url, tuple) else (self.base_url,):
+            _check_text("base_url", url)
+            _check_address(url)
+        if len({url.rstrip("/") for url in self.base_urls}) < len(self.base_urls):
+            raise ValueError("base_url names one address twice: name each replica once")
+        for name in ("model", "key_variable"):
+            _check_text(name, getattr(self, name))
+        if self.start_token is not None:
+            _check_text("start_token", self.start_token)
+            if not self.start_token:
+                raise ValueError("start_token is empty: give a token such as '<|endoftext|>', or None")
         if not self.model.strip():
             raise ValueError("model is empty: give the name by which the server knows the model")
         if not re.fullmatch(r"[A-Za-z_]\w*", self.key_variable, re.ASCII) or _looks_like_a_key(self.key_variable):
@@ -93,12 +109,25 @@ class Endpoint:
         if self.cache is not None and not isinstance(self.cache, str | os.PathLike):
             raise TypeError(f"cache={self.cache!r}: give the path of a folder, or None to keep no replies")
         secret = Secret(read_key(self.key_variable))
-        for name in ("base_url", "model", "cache"):
+        for name in ("base_url", "model", "cache", "start_token"):
             if secret.stands_plainly_in(str(getattr(self, name))):
                 raise ValueError(
                     f"{name} (not repeated here) holds the key: leave it out. The variable {self.key_variable} is all "
                     "that the endpoint needs"
                 )
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The addresses, without a slash at their ends; one as a rule."""
+        urls = self.base_url if isinstance(self.base_url, tuple) else (self.base_url,)
+        return tuple(url.rstrip("/") for url in urls)
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {type(value).__name__}")
+    if not value.isprintable():
+        raise ValueError(f"{name} holds half a character, or one that cannot be seen: write it anew")
 
 
 def read_key(key_variable: str) -> str:

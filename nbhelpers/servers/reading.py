@@ -71,6 +71,8 @@ class Failure(Exception):
         Whether the reply had none of the log-probabilities that were asked for.
     refusal : object
         The JSON of a refusal that is worth keeping, because the same request would be refused again; else None.
+    status : int or None
+        The HTTP status, where that is what failed.
     """
 
     def __init__(
@@ -82,10 +84,11 @@ class Failure(Exception):
         wait: float = 0.0,
         lacks_logprobs: bool = False,
         refusal: Any = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason, self.retryable, self.concerns_all, self.wait = reason, retryable, concerns_all, wait
-        self.lacks_logprobs, self.refusal = lacks_logprobs, refusal
+        self.lacks_logprobs, self.refusal, self.status = lacks_logprobs, refusal, status
 
 
 def parse_json(content: bytes, deepest: int = DEEPEST) -> Any:
@@ -168,9 +171,9 @@ def _problem(text: Any, finish_reason: str, refusal: Any, reasoning: str | None,
     return None
 
 
-def read_refusal(body: Any) -> Reply:
-    """A Reply that says why a server refused a request for what it holds, from the JSON of its error."""
-    return Reply(None, "error", problem=f"a content filter refused the request: {error_message(body)}")
+def failed_reply(problem: str) -> Reply:
+    """A Reply without text, and why."""
+    return Reply(None, "error", problem=problem)
 
 
 def error_message(body: Any) -> str:

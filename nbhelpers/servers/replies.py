@@ -19,7 +19,8 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from .reading import DEEPEST, Reply, parse_json, read_refusal, read_reply
+from .reading import DEEPEST, parse_json
+from .services import Result, Service
 
 PRIVATE_FOLDER, PRIVATE_FILE, OTHERS = 0o700, 0o600, 0o077  # OTHERS: the bits that let other users in
 LARGEST_FILE = 128 * 2**20  # bytes
@@ -88,13 +89,20 @@ def require_room(folder: Path | None) -> None:
         raise OSError(f"cannot write to the folder {folder} for replies ({error}): give cache another path") from None
 
 
-def save_reply(folder: Path | None, name: str, request: Mapping[str, Any], body: Any, refused: bool = False) -> None:
+def save_reply(
+    folder: Path | None,
+    name: str,
+    request: Mapping[str, Any],
+    body: Any,
+    refused: bool = False,
+    indent: int | None = 1,
+) -> None:
     """Write the request and the server's JSON to a file that appears whole or not at all."""
     if folder is None:
         return
     signed = [request, body, "refused"] if refused else [request, body]
     record = {"sha256": digest(signed), "request": request, "reply": body} | ({"refused": True} if refused else {})
-    content = json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    content = json.dumps(record, indent=indent, ensure_ascii=False).encode("utf-8", "surrogatepass")
     if len(content) > LARGEST_FILE:  # lists of numbers grow by the indentation
         content = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")
     handle, building = tempfile.mkstemp(dir=folder, prefix="tmp", suffix=".part")  # private from the start
@@ -108,7 +116,7 @@ def save_reply(folder: Path | None, name: str, request: Mapping[str, Any], body:
         raise
 
 
-def load_reply(folder: Path | None, name: str, request: Mapping[str, Any]) -> Reply | None:
+def load_reply(folder: Path | None, name: str, request: Mapping[str, Any], service: Service[Result]) -> Result | None:
     """The kept reply; None if there is none, or if the file is damaged, or belongs to another request."""
     if folder is None:
         return None
@@ -118,7 +126,7 @@ def load_reply(folder: Path | None, name: str, request: Mapping[str, Any]) -> Re
         signed = [request, record["reply"], "refused"] if refused else [request, record["reply"]]
         if record["request"] != request or record["sha256"] != digest(signed):
             return None
-        reply = read_refusal(record["reply"]) if refused else read_reply(record["reply"], request)
+        reply = service.refused(record["reply"]) if refused else service.read(record["reply"], request)
         return replace(reply, cached=True)
     except (IsADirectoryError, MemoryError):
         raise

@@ -50,6 +50,7 @@ def read_error(
         retryable=status in RETRYABLE or status >= 500,
         concerns_all=concerns_all,
         wait=_retry_after(headers.get("retry-after")),
+        status=status,
     )
 
 
@@ -86,7 +87,10 @@ class _Error:
         )
 
     def _in_chat(self, word: str) -> bool:
-        return any(word in text for message in self.request["messages"] for text in message.values())
+        texts = [text for message in self.request.get("messages", ()) for text in message.values()]
+        prompt = self.request.get("prompt", ())
+        texts += [prompt] if isinstance(prompt, str) else [text for text in prompt if isinstance(text, str)]
+        return any(word in text for text in texts)
 
     def shared_fault(self) -> tuple[str, bool]:
         """For a refused request: a hint, and whether it is about what all requests share, not about this chat."""
@@ -98,7 +102,7 @@ class _Error:
             return "", True
         if _TOO_LONG.search(self.everything):  # some servers call a long prompt a fault of max_tokens
             return "", False
-        shared = {*self.request, *self.request.get("extra_body", ()), "max_completion_tokens"} - {"messages"}
+        shared = {*self.request, *self.request.get("extra_body", ()), "max_completion_tokens"} - {"messages", "prompt"}
         return "", isinstance(self.param, str) and self.param.split(".")[0].split("[")[0] in shared
 
 

@@ -10,7 +10,7 @@ import random
 import re
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,9 +20,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .endpoint import Endpoint, read_key
-from .reading import Failure, Reply, parse_json, read_refusal, read_reply
+from .reading import Failure, parse_json
 from .redaction import Secret, one_line
 from .replies import save_reply
+from .services import CHAT, Answer, Result, Service
 from .statuses import read_error, wants_max_completion_tokens
 
 # Seconds before the first retry, doubled before each further one; and the longest wait that we accept from a server.
@@ -34,6 +35,8 @@ DEADLINE = 10
 # Bytes of a reply, decompressed: 20 alternatives to each of 8,000 tokens. Of an error, the first bytes will do.
 LARGEST_BODY = 16 * 2**20
 LARGEST_ERROR = 64 * 2**10
+# Fields of a request that say where it goes.
+NOT_SENT = ("base_url", "path", "extra_body")
 
 _jitter = random.Random()  # our own: retries must not change a program's seeded draws from the global one
 
@@ -45,7 +48,7 @@ class Outcome:
     Attributes
     ----------
     name : str
-    reply : Reply or None
+    reply : Answer or None
         It is on disk already, unless it has a problem that may pass.
     failure : Failure or None
         Why this request and all others fail, or why its reply lacks log-probabilities. Its reason is one line, with
@@ -55,17 +58,18 @@ class Outcome:
     """
 
     name: str
-    reply: Reply | None = None
+    reply: Answer | None = None
     failure: Failure | None = None
     crash: BaseException | None = None
 
 
 class Connection:
-    """An endpoint as the threads of one call share it: its address, its key, and what the server calls a field."""
+    """One address as the threads of one call share it: its service, its key, and what the server calls a field."""
 
-    def __init__(self, endpoint: Endpoint, secret: Secret, local: bool, path: str = "chat/completions") -> None:
-        self.endpoint, self.secret, self.local = endpoint, secret, local
-        self.url = f"{endpoint.base_url.rstrip('/')}/{path}"
+    def __init__(self, endpoint: Endpoint, secret: Secret, local: bool, base_url: str, service: Service) -> None:
+        self.endpoint, self.secret, self.local, self.service = endpoint, secret, local, service
+        root = base_url.removesuffix("/v1") if service.path.startswith("/") else base_url
+        self.url = f"{root}/{service.path.removeprefix('/')}"
         self.token_limit = "max_tokens"
         self.ssl_context: Any = False  # made once, because reading the certificates takes 50 ms
 
@@ -95,13 +99,17 @@ class Connection:
         )
 
 
-def make_connection(endpoint: Endpoint, secret: Secret, path: str = "chat/completions") -> Connection:
-    """The way to the server; a clear error if the key or the package ``openai`` is missing."""
+def make_connections(endpoint: Endpoint, secret: Secret, service: Service = CHAT) -> list[Connection]:
+    """The way to each address; a clear error if the key or the package ``openai`` is missing."""
     try:
         import openai  # noqa: F401
     except ModuleNotFoundError as error:
         raise ImportError("asking a server needs the package openai: run pip install openai") from error
-    host = urlsplit(endpoint.base_url).hostname
+    return [_make_connection(endpoint, secret, base_url, service) for base_url in endpoint.base_urls]
+
+
+def _make_connection(endpoint: Endpoint, secret: Secret, base_url: str, service: Service) -> Connection:
+    host = urlsplit(base_url).hostname
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -113,7 +121,7 @@ def make_connection(endpoint: Endpoint, secret: Secret, path: str = "chat/comple
         )
     if not re.fullmatch(r"[!-~]*", read_key(endpoint.key_variable)):
         raise ValueError(f"the key in {endpoint.key_variable} holds a space or another character that no key has")
-    connection = Connection(endpoint, secret, local, path)
+    connection = Connection(endpoint, secret, local, base_url, service)
     try:
         connection.open()
     except Exception as error:  # a proxy's address without a scheme, a missing file of certificates
@@ -126,13 +134,29 @@ def make_connection(endpoint: Endpoint, secret: Secret, path: str = "chat/comple
 
 
 def send(
-    connection: Connection, requests: Mapping[str, dict[str, Any]], folder: Path | None, halt: Event
+    connections: Sequence[Connection],
+    shares: Sequence[Mapping[str, dict[str, Any]]],
+    folder: Path | None,
+    halt: Event,
 ) -> SimpleQueue[Outcome]:
-    """Start sending the named requests. The queue receives one outcome for each.
+    """Start sending the named requests, each address its share. The queue receives one outcome for each.
 
     Once `halt` is set, no further request is sent; those under way still keep their replies.
     """
-    waiting, outcomes = SimpleQueue(), SimpleQueue()
+    outcomes: SimpleQueue[Outcome] = SimpleQueue()
+    for connection, requests in zip(connections, shares, strict=True):
+        _start_threads(connection, requests, folder, halt, outcomes)
+    return outcomes
+
+
+def _start_threads(
+    connection: Connection,
+    requests: Mapping[str, dict[str, Any]],
+    folder: Path | None,
+    halt: Event,
+    outcomes: SimpleQueue[Outcome],
+) -> None:
+    waiting: SimpleQueue[str] = SimpleQueue()
     for name in requests:
         waiting.put(name)
 
@@ -157,7 +181,6 @@ def send(
             if number == 0:
                 raise
             break
-    return outcomes
 
 
 def _next(waiting: SimpleQueue[str]) -> str | None:
@@ -187,7 +210,7 @@ def _outcome(
             if failure.refusal is not None:
                 body = secret.redact_json(failure.refusal)
                 save_reply(folder, name, request, body, refused=True)
-                return Outcome(name, reply=clean(read_refusal(body), secret))
+                return Outcome(name, reply=clean(connection.service.refused(body), secret))
         except BaseException as crash:
             halt.set()
             return Outcome(name, crash=crash)
@@ -200,7 +223,7 @@ def _outcome(
         return Outcome(name, crash=crash)
 
 
-def clean(reply: Reply, secret: Secret) -> Reply:
+def clean(reply: Result, secret: Secret) -> Result:
     """The reply with its problem in one line, and the key redacted."""
     return reply if reply.problem is None else replace(reply, problem=one_line(secret.redact(reply.problem)))
 
@@ -213,18 +236,20 @@ def _ask(
     request: dict[str, Any],
     folder: Path | None,
     halt: Event,
-) -> Reply | None:
+) -> Answer | None:
     """Send one request, with retries. Its reply is on disk before it is returned; None if a halt ends the wait."""
+    service = connection.service
     for attempt in count():
         try:
-            body = _without_key(runner.run(_post(client, connection, request)), connection.secret)
-            reply = clean(read_reply(body, request), connection.secret)
+            body = service.keep(runner.run(post(client, connection, request)), request)
+            body = _without_key(body, connection)
+            reply = clean(service.read(body, request), connection.secret)
         except Failure as failure:
             if not failure.retryable or attempt == connection.endpoint.retries or failure.wait > LONGEST_WAIT:
                 raise
             wait = wait_before_retry(failure, attempt)
         else:
-            save_reply(folder, name, request, body)
+            save_reply(folder, name, request, body, indent=service.indent)
             return reply
         if halt.wait(wait):
             return None
@@ -235,23 +260,20 @@ def wait_before_retry(failure: Failure, attempt: int) -> float:
     return failure.wait + min(FIRST_WAIT * 2 ** min(attempt, 30), LONGEST_WAIT) * _jitter.uniform(0.75, 1.25)
 
 
-def _without_key(body: Any, secret: Secret) -> Any:
+def _without_key(body: Any, connection: Connection) -> Any:
     """The server's JSON without the key. Where tokens spell it together, nothing of the reply can be kept."""
-    body = secret.redact_json(body)
-    try:
-        tokens = [str(entry["token"]) for entry in body["choices"][0]["logprobs"]["content"]]
-    except Exception:  # no tokens, or none that make sense: `read_reply` says so
-        return body
-    if secret.stands_in("".join(tokens)):
+    body = connection.secret.redact_json(body)
+    if connection.secret.stands_in(connection.service.spelling(body)):
         raise Failure("the tokens of the reply spell the key: it is not kept")
     return body
 
 
-async def _post(client: Any, connection: Connection, request: dict[str, Any]) -> Any:
+async def post(client: Any, connection: Connection, request: Mapping[str, Any]) -> Any:
     """The server's JSON. The client's errors know the key, so none of them may leave this function."""
-    body = {name: value for name, value in request.items() if name not in ("base_url", "extra_body")}
+    body = {name: value for name, value in request.items() if name not in NOT_SENT}
     body |= request.get("extra_body", {})
-    body[connection.token_limit] = body.pop("max_tokens")
+    if "max_tokens" in body:
+        body[connection.token_limit] = body.pop("max_tokens")
     status, headers, content = await exchange(client, connection, body)
     if "max_tokens" in body and wants_max_completion_tokens(status, content, request):
         connection.token_limit = "max_completion_tokens"

@@ -2,6 +2,7 @@
 
 import oracle
 import pytest
+import torch
 from cases import matches_the_oracle, random_requests
 from tiny_models import WIDER, make_model, model_of
 
@@ -69,3 +70,23 @@ def test_many_answers_after_one_prompt_ask_for_its_logits_once(gpt2, monkeypatch
         for i in range(len(s.token_ids))
     }
     assert sum(seen) == len(distinct)
+
+
+def test_no_chunk_waits_for_a_result(gpt2, monkeypatch):
+    """A GPU would stand still while Python waits, and then while Python prepares the next chunk."""
+    prompts, answers = random_requests(7)
+    nb.score_answers(gpt2, prompts, answers, engine="packed", token_budget=9)  # the first call tries the engine out
+    fetched, original = [], verify.score_packed
+
+    def watched(*arguments):
+        with monkeypatch.context() as patch:
+            for name in ("cpu", "item", "tolist", "numpy", "__bool__", "__int__", "__float__"):
+                method = getattr(torch.Tensor, name)
+                patch.setattr(
+                    torch.Tensor, name, lambda *a, name=name, method=method: fetched.append(name) or method(*a)
+                )
+            return original(*arguments)
+
+    monkeypatch.setattr(verify, "score_packed", watched)
+    nb.score_answers(gpt2, prompts, answers, engine="packed", token_budget=9)
+    assert fetched == []

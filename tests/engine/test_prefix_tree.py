@@ -54,6 +54,13 @@ def test_each_sequence_finds_its_prefixes(sequences):
         assert list(last_nodes(tree, end, 1)) == [end]
 
 
+@pytest.mark.parametrize("sequences", CASES)
+def test_the_walk_leaves_a_node_after_its_last_descendant(sequences):
+    tree = build_tree(sequences)
+    for node, left in enumerate(tree.exits):
+        assert list(range(node, left)) == [other for other in range(len(tree.tokens)) if node in ancestors(tree, other)]
+
+
 def test_token_numbers_of_more_than_a_byte_keep_siblings_together():
     """Sorted by their bytes in the wrong order, 256 would come before 1 and [1, 2] would part from [1, 3]."""
     tree = build_tree([[1, 2], [256, 4], [1, 3], [70_000], [1, 2, 300]])
@@ -70,9 +77,11 @@ def test_every_token_sees_itself_and_its_ancestors_and_nothing_else(sequences, l
     for chunk in cut_chunks(tree, length):
         assert chunk.end - chunk.begin <= length
         assert set(chunk.path) <= kept, "the path comes from the last chunk and its path"
-        columns = np.concatenate([chunk.path, np.arange(chunk.begin, chunk.end)])
-        for i, node in enumerate(range(chunk.begin, chunk.end)):
-            assert list(columns[chunk_mask(tree, chunk)[i]]) == ancestors(tree, node)
+        nodes = np.arange(chunk.begin, chunk.end)
+        columns = np.concatenate([chunk.path, nodes])
+        mask = chunk_mask(nodes, columns, tree.exits[columns])
+        for row, node in zip(mask, nodes, strict=True):
+            assert list(columns[row]) == ancestors(tree, node)
         computed += range(chunk.begin, chunk.end)
         kept = set(columns)
     assert computed == list(range(len(tree.tokens)))

@@ -335,6 +335,24 @@ def test_responses_reach_the_harness_s_cache_and_are_not_computed_again(small, t
         monkeypatch.undo()
 
 
+def test_results_are_kept_in_a_file_of_ours(small, tmp_path, monkeypatch):
+    from nbhelpers import prompt_continuations, request_scores
+
+    cache = tmp_path / "results.sqlite"
+    asked = instances(("The end", " is"), ("The end", " of the"))
+    texts = instances(("The end", {"until": ["."], "max_gen_toks": 5}))
+
+    def ask(**options):
+        model = HarnessLM(small, **options)
+        return model.loglikelihood(asked, disable_tqdm=True), model.generate_until(texts, disable_tqdm=True)
+
+    expected = ask()
+    for _ in range(2):
+        assert ask(cache=cache) == expected
+        monkeypatch.setattr(request_scores, "score_requests", None)  # the second time, nothing is computed
+        monkeypatch.setattr(prompt_continuations, "continue_prompts", None)
+
+
 def test_a_run_that_stops_has_kept_what_it_had(small, tmp_path, monkeypatch):
     monkeypatch.setattr(lm_eval_adapter, "PIECE", 5)
     kept = []

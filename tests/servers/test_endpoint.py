@@ -1,5 +1,6 @@
 """`Endpoint`: every bad value is named, and no message repeats a key."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -36,6 +37,13 @@ from nbhelpers.servers import Endpoint
         ({"base_url": KEY}, ValueError, "not repeated here"),
         ({"base_url": "http://localhost:99999/v1"}, ValueError, "base_url='http://localhost:99999/v1': give the whole"),
         ({"base_url": "http://[:::::]:8/v1"}, ValueError, "give the whole address"),
+        ({"base_url": []}, ValueError, "base_url is an empty list: give one address or more"),
+        ({"base_url": ["http://localhost/v1", None]}, TypeError, "base_url must be text, not NoneType"),
+        ({"base_url": ["http://localhost/v1", "localhost"]}, ValueError, "give the whole address"),
+        ({"base_url": ["http://localhost/v1", f"http://me:{KEY}@localhost/v1"]}, ValueError, "a user name, a password"),
+        ({"base_url": ["http://localhost/v1", "http://localhost/v1/"]}, ValueError, "names one address twice"),
+        ({"start_token": 3}, TypeError, "start_token must be text, not int"),
+        ({"start_token": ""}, ValueError, "start_token is empty: give a token such as"),
         (
             {"base_url": "http://local\nhost/v1"},
             ValueError,
@@ -64,10 +72,17 @@ def test_a_bad_endpoint_is_named(options, error, message):
         assert secret not in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["base_url", "model", "cache"])
+def test_several_addresses_are_replicas_and_the_first_names_the_model():
+    endpoint = Endpoint(["http://one:1/v1/", "https://two/v1"], "m")
+    assert endpoint.base_urls == ("http://one:1/v1", "https://two/v1") and hash(endpoint) is not None
+    assert dataclasses.replace(endpoint, concurrency=9).base_urls == endpoint.base_urls
+    assert Endpoint("http://one:1/v1/", "m").base_urls == ("http://one:1/v1",)
+
+
+@pytest.mark.parametrize("field", ["base_url", "model", "cache", "start_token"])
 def test_the_key_in_a_wrong_place_is_refused_and_not_repeated(monkeypatch, field):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    options = {"base_url": f"http://localhost/{KEY}/v1", "model": KEY, "cache": f"/tmp/{KEY}"}
+    options = {"base_url": f"http://localhost/{KEY}/v1", "model": KEY, "cache": f"/tmp/{KEY}", "start_token": KEY}
     with pytest.raises(ValueError, match=f"{field} .not repeated here. holds the key") as caught:
         Endpoint(**{"base_url": "http://localhost/v1", "model": "m", field: options[field]})
     assert KEY not in str(caught.value)

@@ -19,7 +19,7 @@ from email.utils import formatdate
 import pytest
 from scripted_server import KEY, chat, completion, error_body, files, refusal, trickle, wait_until
 
-from nbhelpers.servers import Endpoint, Reply, chat_completions, complete, statuses, transport
+from nbhelpers.servers import Endpoint, Reply, asking, complete, statuses, transport
 
 JSON = {"Content-Type": "application/json"}
 GOOD = json.dumps(completion("good")).encode()
@@ -106,7 +106,7 @@ def test_the_waits_grow_and_leave_the_global_random_numbers_alone(server, endpoi
             waits.append(timeout)
             return self.is_set()
 
-    monkeypatch.setattr(chat_completions, "Event", Recorded)
+    monkeypatch.setattr(asking, "Event", Recorded)
     monkeypatch.setattr(transport, "FIRST_WAIT", 0.1)
     server.answer = lambda content, before: (500, {}, b"") if before < 3 else completion("good")
     random.seed(1)
@@ -416,7 +416,7 @@ def test_a_refused_key_ends_the_call_and_appears_nowhere(server, endpoint, monke
     assert len(server.bodies) == 2
     error = caught.value.with_traceback(caught.tb.tb_next)  # drop this function's frame: its variables hold the key
     told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    assert "fatal = {" in told and caught.value.__context__ is None and caught.value.__cause__ is None
+    assert "fatal = Fatal(" in told and caught.value.__context__ is None and caught.value.__cause__ is None
     kept = b"".join(file.read_bytes() for file in files(endpoint))
     assert b"fine" in kept
     for place in (

@@ -82,6 +82,7 @@ def make_repo(folder: Path) -> Path:
         "_config.yml",
         "_toc.yml",
         "benchmarks/peers.txt",
+        "tests/real_vllm/requirements.txt",
     ):
         write(folder / name)
     for name in ("nbhelpers/a.py", "book/data/a.csv", "book/page.ipynb"):
@@ -172,6 +173,18 @@ def test_a_value_reaches_the_tool_as_it_was_written(repo, value, reason, where):
 def test_pages_are_tried_on_the_device_that_was_named(repo, device, expected):
     assert make(repo, "pages-on-gpu", f"NBHELPERS_DEVICE={device}").returncode == 0
     assert calls(repo)[-1] == ["python", "tools/try_pages.py", f"device={expected or device}"]
+    assert nothing_ran(repo)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [([], []), (["RESUME=1"], ["--resume"]), (["RESUME=$(touch ran)"], None)]
+)
+def test_a_benchmark_goes_on_if_it_is_told_to(repo, given, expected):
+    write(repo / "benchmarks" / ".venv" / ".ready")
+    assert make(repo, "bench", *given).returncode == 0
+    *_, bench, report = (call[:-1] for call in calls(repo))
+    assert bench == ["python", "benchmarks/bench.py", *(["--resume"] if expected is None else expected)]
+    assert report == ["python", "benchmarks/report.py"]
     assert nothing_ran(repo)
 
 
@@ -298,13 +311,22 @@ def test_clean_deletes_what_tools_made_and_nothing_beside(repo, name, reason):
     before = content(repo / "book") | content(outside)
     for made in ("__pycache__", ".ipynb_checkpoints"):
         write(repo / "book" / name / made / name / "a")
-    for made in ("_build", "benchmarks/.venv", ".pytest_cache", ".ruff_cache", "build", "x.egg-info", "-rf.egg-info"):
+    for made in (
+        "_build",
+        "benchmarks/.venv",
+        "tests/real_vllm/.venv",
+        ".pytest_cache",
+        ".ruff_cache",
+        "build",
+        "x.egg-info",
+        "-rf.egg-info",
+    ):
         write(repo / made / "a")
     done = make(repo, "clean")
     assert done.returncode == 0, done.stderr
     assert content(repo / "book") | content(outside) == before, reason
     left = {path.name for path in repo.iterdir() if path.suffix not in (".txt", ".toml", ".yml")}
-    assert left == {"Makefile", "benchmarks", "book", "nbhelpers", "tools"}
+    assert left == {"Makefile", "benchmarks", "book", "nbhelpers", "tests", "tools"}
     assert nothing_ran(repo), reason
 
 

@@ -179,7 +179,7 @@ def test_every_script_that_a_step_names_can_be_run():
 
 def test_the_cached_model_has_the_name_of_the_pinned_one():
     caches = [step for workflow in map(load, WORKFLOWS) for step in steps(workflow) if "cache@" in step.get("uses", "")]
-    assert len(caches) == 4
+    assert len(caches) == 5
     assert {step["with"]["key"] for step in caches} == {f"embedded-{GGUF_SHA256}"}
 
 
