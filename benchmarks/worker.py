@@ -107,8 +107,8 @@ def _windows(lm: Any) -> list[Row]:
     """The disjoint windows that `nbhelpers.perplexity` reads; the last one begins earlier, so that it is full."""
     import torch
 
-    from nbhelpers.perplexity import sliding_windows
     from nbhelpers.tokens import own_prefix, with_context
+    from nbhelpers.windows import sliding_windows
 
     ids = lm.tokenizer(workloads.long_text(), add_special_tokens=False, verbose=False)["input_ids"]
     tokens, first = with_context(lm, tuple(ids), 0, own_prefix(lm.tokenizer), "the text")

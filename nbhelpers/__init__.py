@@ -31,11 +31,12 @@ from .forest import interval_plot
 from .generation import Generation, generate
 from .judging import JudgeAudit, PairVerdict, Template, Verdict, judge, judge_audit, judge_pairs, parse_verdict
 from .models import LanguageModel, load_model, wrap_model
-from .perplexity import Perplexity, perplexity
+from .perplexity import perplexity
 from .plots import TokenHeatmap, token_heatmap, use_house_style
 from .processes import split_between_processes
+from .results import AnswerScore, Perplexity, TokenScore
 from .sandbox import ProgramRun, run_program
-from .scoring import AnswerScore, TokenScore, score_answers, token_scores
+from .scoring import score_answers, token_scores
 from .servers import Endpoint, Reply, complete
 from .statistics import (
     BrierDecomposition,

@@ -44,8 +44,8 @@ from .harness.differences import (
 from .harness.options import as_model, check_arguments, name_of, refuse_unknown, window_of
 from .harness.replies import render_history, write_replies
 from .models import LanguageModel
+from .request_scores import score_each
 from .runs import open_run
-from .scoring import score_each
 from .tokens import with_context
 
 if TYPE_CHECKING:

@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from .engine import Request
 from .models import LanguageModel, require_model
 from .request_scores import score_each
+from .results import Perplexity
 from .runs import Run, open_run
 from .served import measure, refuse_local
 from .servers import Endpoint
 from .tokens import encode_with_spans, own_prefix, require_rows, require_text, with_context
-from .units import bits_per_byte_of, perplexity_of
 from .windows import check_windows, sliding_windows
-
-
-@dataclass(frozen=True)
-class Perplexity:
-    """How well a model predicts a text, or several texts taken together.
-
-    Attributes
-    ----------
-    nats : float
-        Negative log-likelihood of all tokens, summed, in nats: the measurement itself.
-    tokens : int
-        Scored tokens, as this model's tokenizer cuts them.
-    words : int
-        Scored words, separated by white space.
-    characters : int
-        Scored Unicode characters.
-    bytes : int
-        Scored bytes of UTF-8.
-    window : int
-        How many tokens the model read at once, at most.
-    stride : int
-        How many new tokens each window scored.
-    first_token : str
-        What stood before the text, so that its first token could be scored.
-    """
-
-    nats: float
-    tokens: int
-    words: int
-    characters: int
-    bytes: int
-    window: int
-    stride: int
-    first_token: str
-
-    @property
-    def perplexity(self) -> float:
-        """The effective number of choices per token, exp(nats / tokens). Depends on the tokenizer."""
-        return perplexity_of(self.nats, self.tokens)
-
-    @property
-    def word_perplexity(self) -> float:
-        """exp(nats / words). Comparable between models with different tokenizers."""
-        return perplexity_of(self.nats, self.words) if self.words else math.inf
-
-    @property
-    def bits_per_byte(self) -> float:
-        """nats / ln 2 / bytes. Comparable between tokenizers, provided that none of them loses a part of the text."""
-        return bits_per_byte_of(self.nats, self.bytes)
-
-    def __repr__(self) -> str:
-        return (
-            f"Perplexity({self.perplexity:.2f} per token; {self.nats:.1f} nats over {self.tokens} tokens, "
-            f"{self.words} words, {self.bytes} bytes; {self.bits_per_byte:.3f} bits per byte; "
-            f"window {self.window}, stride {self.stride}, after {self.first_token!r})"
-        )
 
 
 def perplexity(
@@ -126,7 +68,7 @@ def perplexity(
     """
     if isinstance(lm, Endpoint):
         refuse_local(token_budget=token_budget, cache=cache)
-        return Perplexity(**measure(lm, text, window, stride, progress=progress)._asdict())
+        return measure(lm, text, window, stride, progress=progress)
     require_model(lm)
     with open_run(lm, "perplexity", cache) as run:
         return _perplexity(lm, text, window, stride, token_budget, progress, run)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from .scoring import TokenScore
+from .results import TokenScore
 
 # Okabe and Ito's palette, which people with any common form of colour blindness can tell apart. Without its black,
 # since the text is black already, and its yellow, which is too pale for lines.

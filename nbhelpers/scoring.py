@@ -5,10 +5,8 @@ All log-probabilities are natural logarithms (nats), computed in float32 as ``lo
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from .chats import Chat
 from .engine import Engine, Reduction, Request, score_requests
 from .models import LanguageModel, require_model
 from .request_scores import score_each
+from .results import AnswerScore, TokenScore
 from .runs import Run, open_run
 from .served import refuse_local, served_answers
 from .servers import Endpoint
@@ -32,104 +31,9 @@ from .tokens import (
     token_text,
     with_context,
 )
-from .units import bits_per_byte_of, perplexity_of
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class AnswerScore:
-    """How probable a model finds one answer after one prompt.
-
-    Attributes
-    ----------
-    prompt : str
-        What the answer was conditioned on; a chat as its template renders it.
-    answer : str
-        What was scored.
-    token_ids : tuple of int
-        The answer's tokens: those that overlap its characters.
-    tokens : tuple of str
-        The same tokens as text. A character spread over several tokens shows as U+FFFD in each.
-    logprobs : tuple of float
-        Log-probability of each token given all before it, in nats.
-    is_greedy : bool
-        Whether each token is the model's most likely one, so that greedy decoding would have produced the answer.
-    merged_boundary : bool
-        Whether a token straddles the end of the prompt ("ret" + "urn" is one token). It was scored whole, so the
-        score includes the end of the prompt. Spaces at the prompt's end belong to the answer and do not count.
-    """
-
-    prompt: str
-    answer: str
-    token_ids: tuple[int, ...]
-    tokens: tuple[str, ...]
-    logprobs: tuple[float, ...]
-    is_greedy: bool
-    merged_boundary: bool
-
-    @property
-    def total(self) -> float:
-        """Log-probability of the whole answer, in nats."""
-        return math.fsum(self.logprobs)
-
-    @property
-    def mean(self) -> float:
-        """Log-probability per token, in nats."""
-        return self.total / len(self.logprobs)
-
-    @property
-    def perplexity(self) -> float:
-        """The effective number of equally likely choices per token, exp(-mean)."""
-        return perplexity_of(-self.total, len(self.logprobs))
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits per byte of UTF-8, -total / ln 2 / bytes; comparable across tokenizers unless `merged_boundary`."""
-        return bits_per_byte_of(-self.total, len(self.answer.encode()))
-
-    @property
-    def per_character(self) -> float:
-        """Log-probability per character of the answer, in nats."""
-        return self.total / len(self.answer)
-
-
-@dataclass(frozen=True)
-class TokenScore:
-    """How well the model predicted one token.
-
-    Attributes
-    ----------
-    token : str
-        The token as text. A character spread over several tokens shows as U+FFFD in each.
-    token_id : int
-    start : int
-    end : int
-        The token covers the characters ``text[start:end]``.
-    logprob : float
-        Log-probability given all tokens before it, in nats.
-    rank : int
-        1 for the model's most likely token.
-    entropy : float
-        The model's uncertainty at this position, before it sees the token, in nats.
-    alternatives : tuple of (str, float)
-        The most likely tokens at this position with their log-probabilities, best first.
-    """
-
-    token: str
-    token_id: int
-    start: int
-    end: int
-    logprob: float
-    rank: int
-    entropy: float
-    alternatives: tuple[tuple[str, float], ...]
-
-    @property
-    def probability(self) -> float:
-        """Probability given all tokens before it, from 0 to 1."""
-        return math.exp(self.logprob)
 
 
 def score_answers(
@@ -221,8 +125,7 @@ def score_answers(
     """
     if isinstance(lm, Endpoint):
         refuse_local(chat_template_kwargs=chat_template_kwargs, engine=engine, token_budget=token_budget, cache=cache)
-        found = served_answers(lm, prompts, answers, boundary, progress=progress)
-        return [AnswerScore(**fields._asdict()) for fields in found]
+        return served_answers(lm, prompts, answers, boundary, progress=progress)
     require_model(lm)
     with open_run(lm, "score_answers", cache) as run:
         prompts, answers = pair_up(lm, prompts, answers, chat_template_kwargs)

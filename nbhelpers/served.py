@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from .boundary import pair
 from .chats import Chat, check_chat
+from .results import AnswerScore, Perplexity
 from .servers import Endpoint
 from .servers.asking import kept
 from .servers.prompt_logprobs import ScoredRow, score_rows, tokenize
@@ -30,31 +31,6 @@ LOCAL = {
     "engine": ("auto", "the server computes with its own engine"),
     "token_budget": (None, "the server makes its own batches; Endpoint has `concurrency`, the requests at once"),
 }
-
-
-class ServedAnswer(NamedTuple):
-    """The fields of an `AnswerScore`."""
-
-    prompt: str
-    answer: str
-    token_ids: tuple[int, ...]
-    tokens: tuple[str, ...]
-    logprobs: tuple[float, ...]
-    is_greedy: bool
-    merged_boundary: bool
-
-
-class ServedPerplexity(NamedTuple):
-    """The fields of a `Perplexity`."""
-
-    nats: float
-    tokens: int
-    words: int
-    characters: int
-    bytes: int
-    window: int
-    stride: int
-    first_token: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +71,7 @@ def served_answers(
     boundary: str = "joint",
     *,
     progress: bool = False,
-) -> list[ServedAnswer]:
+) -> list[AnswerScore]:
     """`nbhelpers.score_answers` of a served model."""
     if boundary != "joint":
         raise ValueError(
@@ -171,7 +147,7 @@ def _score(endpoint: Endpoint, items: Sequence[_Text], progress: bool = False) -
 
 def _answers(
     endpoint: Endpoint, prompts: Sequence[str], items: Sequence[_Text], start: Start, progress: bool
-) -> list[ServedAnswer]:
+) -> list[AnswerScore]:
     """Ask, and read the scores; a RuntimeError if one is not to be had."""
     rows = _score(endpoint, items, progress)
     found = [_read_answer(number, item, row, start) for number, (item, row) in enumerate(zip(items, rows, strict=True))]
@@ -192,10 +168,10 @@ def _answers(
             f"{len(problems)} of {len(items)} answers have no score from {endpoint.base_urls[0]}; the first is "
             f"{problems[0]}. The replies to the others {kept(endpoint)}"
         )
-    return [answer._replace(prompt=prompt) for prompt, answer in zip(prompts, found, strict=True)]
+    return [replace(answer, prompt=prompt) for prompt, answer in zip(prompts, found, strict=True)]
 
 
-def _read_answer(number: int, item: _Text, row: ScoredRow, start: Start) -> ServedAnswer | str | None:
+def _read_answer(number: int, item: _Text, row: ScoredRow, start: Start) -> AnswerScore | str | None:
     """The score of one answer; why there is none; or None if nothing precedes the answer's first token."""
     if row.problem is not None:
         return f"item {number}: {row.problem}"
@@ -220,7 +196,7 @@ def _read_answer(number: int, item: _Text, row: ScoredRow, start: Start) -> Serv
     scored = slice(before + first, None)
     if math.isnan(row.logprobs[scored][0]):
         return None
-    return ServedAnswer(
+    return AnswerScore(
         prompt=item.prompt,
         answer=item.answer,
         token_ids=tuple(row.ids[scored]),
@@ -247,7 +223,7 @@ def measure(
     stride: int | None,
     *,
     progress: bool = False,
-) -> ServedPerplexity:
+) -> Perplexity:
     """`nbhelpers.perplexity` of a served model."""
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
@@ -274,7 +250,7 @@ def measure(
         window, stride = check_windows(endpoint.model, limit, window, stride)
         sizes = [len(one.ids) for one in encoded]
         nats = _in_windows(endpoint, [start.ids + one.ids for one in encoded], len(start.ids), window, stride, progress)
-    return ServedPerplexity(
+    return Perplexity(
         nats=nats,
         tokens=sum(sizes),
         words=sum(len(one.split()) for one in counted),

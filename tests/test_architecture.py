@@ -38,7 +38,7 @@ def test_every_module_imports_only_from_the_layers_below():
         ("servers/endpoint", "from .transport import send", "A module of servers"),
         ("servers/transport", "from ..models import load_model", "Servers import nothing but"),
         ("servers/prompt_logprobs", "from ..boundary import pair", "Servers import nothing but"),
-        ("served", "from .scoring import AnswerScore", "only from the layers below it"),
+        ("served", "from .scoring import score_answers", "only from the layers below it"),
         ("statistics/checks", "from .intervals import Interval", "A module of statistics"),
         ("statistics/ratings", "from ..units import perplexity_of", "Statistics imports nothing but"),
         ("sandbox/isolation", "from .running import run_program", "A module of sandbox"),

@@ -12,7 +12,7 @@ from tiny_models import constant_model, make_tokenizer
 import nbhelpers as nb
 from nbhelpers.engine import head
 from nbhelpers.engine.capabilities import separable_head
-from nbhelpers.perplexity import sliding_windows
+from nbhelpers.windows import sliding_windows
 
 TEXT = (
     "The capital of France is Paris, and the capital of Germany is Berlin. The naïve café in Zürich 😀 is the end, "

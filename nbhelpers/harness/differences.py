@@ -15,7 +15,7 @@ import numpy as np
 from ..boundary import Item, encode_items, pair_up
 from ..engine import Request
 from ..models import LanguageModel
-from ..scoring import score_each
+from ..request_scores import score_each
 from ..tokens import require_rows, token_text
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from vllm_stand_in import VllmStandIn, from_recording, from_truth, spell
 
 import nbhelpers as nb
 from nbhelpers.conformance import Request, check_backend, expected
-from nbhelpers.perplexity import sliding_windows
 from nbhelpers.servers import Endpoint, transport
 from nbhelpers.servers.prompt_logprobs import score_rows
+from nbhelpers.windows import sliding_windows
 
 KEY = "sk-not-a-real-key-0123456789"
 START = "<|endoftext|>"
