@@ -76,7 +76,8 @@ class Chapters(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        questions = yaml.safe_load("\n".join(self.content)) or {}
+        lines = [line.partition(": ") for line in self.content if line.strip()]
+        questions = {page.strip(): question.strip() for page, _, question in lines}
         self.env.note_dependency("_toc.yml")
         toc = yaml.safe_load((Path(self.env.srcdir) / "_toc.yml").read_text("utf-8"))
         rows, totals = [], [0.0, 0.0]
