@@ -62,7 +62,7 @@ _build/.jupyter_cache/.fresh: $(READY) FORCE
 	fi
 
 # All tests but those that run a notebook, a browser, a site build, a server with a model, or a simulated Colab.
-check: model lint ## the checks to run while working, under 4 minutes: lint, conventions, the package's tests
+check: model lint ## the checks to run while working, about 4 minutes: lint, conventions, the package's tests
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --dist worksteal --numprocesses="$$JOBS" \
 		-m "not (kernel or browser or site or server or colab or hub)" tests
 
