@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .models import LanguageModel
+from .models import ADAPTER_STATE, LanguageModel
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,6 @@ BLOCKS_ELSEWHERE = 512
 
 # Entries of a configuration that say where a model came from, not what it computes; saving a model changes them.
 _ORIGIN = ("_name_or_path", "transformers_version", "architectures", "dtype")
-# What PEFT's layers switch on and off, or change in place.
-_ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
 
 
 def fingerprint(lm: LanguageModel) -> bytes:
@@ -97,7 +95,8 @@ def _settings(model: PreTrainedModel) -> str:
         switches = {
             key: repr(value)
             for key, value in own.items()
-            if key in _ADAPTERS or (isinstance(value, float | bool) and key != "training" and not key.startswith("_"))
+            if key in ADAPTER_STATE
+            or (isinstance(value, float | bool) and key != "training" and not key.startswith("_"))
         }
         described.append([name, f"{type(module).__module__}.{type(module).__qualname__}", switches])
     return json.dumps(described, sort_keys=True, default=str)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+# What PEFT's layers switch on and off, or change in place: a model with other values of these is another model.
+ADAPTER_STATE = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel:

@@ -78,7 +78,8 @@ def score_answers(
     cache : path, optional
         A file that keeps results as they are computed. A run that was killed goes on from there, and loses what it was
         computing at the time: usually some 8,000 tokens, more where thousands of tokens are shared. Several runs, of
-        several models, may use one file at once.
+        several models, may use one file at once, on a disk of this machine: SQLite's log is not made for network file
+        systems.
 
     Returns
     -------

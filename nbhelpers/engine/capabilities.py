@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from ..models import ADAPTER_STATE
 from .memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ def drops_out(model: PreTrainedModel) -> bool:
 Fingerprint = tuple[Any, ...]
 Found = TypeVar("Found")
 
-# What PEFT's layers switch on and off, or change in place.
-_ADAPTER_STATE = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
-
 
 def fingerprint(model: PreTrainedModel) -> Fingerprint:
     """Everything that can change what a trial found: when any of it changes, the trial is repeated.
@@ -52,7 +50,7 @@ def fingerprint(model: PreTrainedModel) -> Fingerprint:
     for number, module in enumerate(modules):
         own = vars(module)
         hooks = (*own["_forward_hooks"], *own["_forward_pre_hooks"])
-        adapter = [repr(own[name]) for name in _ADAPTER_STATE if name in own]
+        adapter = [repr(own[name]) for name in ADAPTER_STATE if name in own]
         if hooks or adapter or "forward" in own:
             altered.append((number, hooks, id(own.get("forward")), *adapter))
     return (

@@ -120,9 +120,8 @@ class LocalJudge:
         places = [_last_mention(reply.text, find(reply.text)) for reply in written]
         read = [i for i, place in enumerate(places) if place is not None]
         prompts = self._prompts(chats)
-        asked = [
-            prompts[i].text.removesuffix(opened_reasoning(prompts[i].text)) for i in read
-        ]  # it stands in the reply
+        # A tag with which the prompt opens the reasoning stands in the reply already.
+        asked = [prompts[i].text.removesuffix(opened_reasoning(prompts[i].text)) for i in read]
         before = [
             Prompt(text + written[i].text[: places[i]], prompts[i].prefix) for text, i in zip(asked, read, strict=True)
         ]
